@@ -1,0 +1,233 @@
+r"""Finite Markov decision processes, and the environments that answer a policy with one.
+
+A policy is an array (S, A) whose rows are distributions. Every function broadcasts over leading axes, as
+``numpy.linalg`` does: policies (..., S, A) in MDPs with P (..., S, A, S) give values (..., S).
+
+Notation: :math:`P_\pi(s'|s) = \sum_a \pi(a|s) P(s'|s,a)`, and the value of :math:`\pi` solves
+:math:`(I - \gamma P_\pi) V = r_\pi`. A terminal state has value 0 and no occupancy.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import xlogy
+
+ROW_SUM_TOLERANCE = 1e-8
+
+
+def check_distributions(name, array):
+    """Raise a ValueError that names the first row (last axis) of `array` that is no distribution."""
+    lowest = array.min(axis=-1)
+    error = array.sum(axis=-1) - 1.0
+    # Negated comparisons, so that a NaN counts as an offence.
+    bad = ~((lowest >= 0.0) & (np.abs(error) <= ROW_SUM_TOLERANCE))
+    if not bad.any():
+        return
+    index = tuple(int(i) for i in np.argwhere(bad)[0])
+    row = array[index]
+    if not np.isfinite(row).all():
+        entry = int(np.argmin(np.isfinite(row)))
+        found = f"{name}{[*index, entry]} is {row[entry]}"
+    elif (row < 0.0).any():
+        entry = int(np.argmax(row < 0.0))
+        found = f"{name}{[*index, entry]} is {row[entry]:.6g}"
+    else:
+        found = f"{name}{list(index)} sums to {row.sum():.12g}"
+    raise ValueError(f"{name}: each row must be a distribution (entries >= 0 that sum to 1), but {found}")
+
+
+def check_policy(policy, n_states, n_actions):
+    """`policy` as a float array (..., S, A), or a ValueError that says what is wrong with it and where."""
+    policy = np.asarray(policy, dtype=float)
+    if policy.shape[-2:] != (n_states, n_actions):
+        raise ValueError(f"policy: expected shape (..., {n_states}, {n_actions}), got {policy.shape}")
+    check_distributions("policy", policy)
+    return policy
+
+
+def check_gamma(gamma):
+    """`gamma` as a float in [0, 1), or a ValueError."""
+    if not (np.isscalar(gamma) or np.ndim(gamma) == 0) or not 0.0 <= float(gamma) < 1.0:
+        raise ValueError(f"gamma: expected a discount in [0, 1), got {gamma}")
+    return float(gamma)
+
+
+def check_finite(name, array, shape):
+    """`array` as finite floats whose last axes have `shape`, or a ValueError that names the first offence."""
+    array = np.asarray(array, dtype=float)
+    if array.shape[array.ndim - len(shape):] != shape:
+        raise ValueError(f"{name}: expected shape (..., {', '.join(map(str, shape))}), got {array.shape}")
+    if not np.isfinite(array).all():
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}: expected finite numbers, but {name}{list(index)} is {array[index]}")
+    return array
+
+
+def softmax(logits):
+    r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A)."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def to_logits(policy, gradient):
+    r"""Carry a gradient in the policy to the logits of its softmax.
+
+    :math:`\partial_{\theta(s,a)} = \pi(a|s) (G(s,a) - \sum_b \pi(b|s) G(s,b))` for :math:`G = \nabla_\pi`; both
+    (..., S, A).
+    """
+    weighted = policy * gradient
+    return weighted - policy * weighted.sum(axis=-1, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class MDP:
+    r"""A finite MDP :math:`(P, r, \gamma, \rho)`.
+
+    Parameters
+    ----------
+    P : (..., S, A, S) transition probabilities :math:`P(s'|s,a)`
+    r : (..., S, A) expected rewards
+    gamma : discount in [0, 1)
+    rho : (..., S) initial distribution
+    terminal : what indexes the terminal states (a state, a sequence of states or a mask (S,)); none by default
+
+    Raises
+    ------
+    ValueError : naming the argument, the first offending index and what was expected
+    """
+
+    P: np.ndarray
+    r: np.ndarray
+    gamma: float
+    rho: np.ndarray
+    terminal: np.ndarray | None = None
+
+    def __post_init__(self):
+        P = np.asarray(self.P, dtype=float)
+        if P.ndim < 3 or P.shape[-1] != P.shape[-3] or 0 in P.shape:
+            raise ValueError(f"P: expected shape (..., S, A, S), got {P.shape}")
+        check_distributions("P", P)
+        n_states, n_actions = P.shape[-3:-1]
+        rho = check_finite("rho", self.rho, (n_states,))
+        check_distributions("rho", rho)
+        terminal = np.zeros(n_states, dtype=bool)
+        if self.terminal is not None:
+            try:
+                terminal[np.asarray(self.terminal)] = True
+            except IndexError as error:
+                raise ValueError(f"terminal: expected states below {n_states} or a mask of them: {error}") from None
+        for name, value in (
+            ("P", P),
+            ("r", check_finite("r", self.r, (n_states, n_actions))),
+            ("gamma", check_gamma(self.gamma)),
+            ("rho", rho),
+            ("terminal", terminal),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def n_states(self):
+        return self.P.shape[-1]
+
+    @property
+    def n_actions(self):
+        return self.P.shape[-2]
+
+    def check_policy(self, policy):
+        """`policy` as an array (..., S, A), or a ValueError."""
+        return check_policy(policy, self.n_states, self.n_actions)
+
+    def _system(self, policy):
+        """I - gamma P_pi (..., S, S), with nothing leaving a terminal state."""
+        chain = (policy[..., None, :] @ self.P)[..., 0, :]
+        chain[..., self.terminal, :] = 0.0
+        return np.eye(self.n_states) - self.gamma * chain
+
+    def backup(self, value):
+        r"""The action values that state values promise: :math:`r(s,a) + \gamma \sum_{s'} P(s'|s,a) V(s')`.
+
+        (..., S) to (..., S, A); 0 at a terminal state.
+        """
+        action_value = self.r + self.gamma * (self.P @ value[..., None, :, None])[..., 0]
+        action_value[..., self.terminal, :] = 0.0
+        return action_value
+
+    def value(self, policy, entropy=0.0):
+        r""":math:`V^\pi` (..., S): the expected sum of :math:`\gamma^t (r_t - \lambda \log \pi(a_t|s_t))`.
+
+        `entropy` is :math:`\lambda \ge 0`; one linear solve (theory: R4 for :math:`\lambda > 0`).
+        """
+        policy = self.check_policy(policy)
+        reward = (policy * self.r - entropy * xlogy(policy, policy)).sum(axis=-1)
+        reward[..., self.terminal] = 0.0
+        return np.linalg.solve(self._system(policy), reward[..., None])[..., 0]
+
+    def action_value(self, policy):
+        r""":math:`Q^\pi(s,a) = r(s,a) + \gamma \sum_{s'} P(s'|s,a) V^\pi(s')`, shape (..., S, A)."""
+        return self.backup(self.value(policy))
+
+    def advantage(self, policy):
+        r""":math:`A^\pi = Q^\pi - V^\pi`, shape (..., S, A); its mean under :math:`\pi` is 0 in every state."""
+        value = self.value(policy)
+        return self.backup(value) - value[..., None]
+
+    def occupancy(self, policy):
+        r"""Discounted visits :math:`d(s,a) = \sum_t \gamma^t \Pr(s_t = s, a_t = a)` from rho, shape (..., S, A).
+
+        Not normalised: without terminal states it sums to :math:`1/(1-\gamma)`.
+        """
+        policy = self.check_policy(policy)
+        transposed = np.swapaxes(self._system(policy), -1, -2)
+        visits = np.linalg.solve(transposed, np.broadcast_to(self.rho, transposed.shape[:-1])[..., None])[..., 0]
+        visits[..., self.terminal] = 0.0
+        return visits[..., None] * policy
+
+    def expected_return(self, policy):
+        r""":math:`V^\pi(\rho) = \sum_s \rho(s) V^\pi(s)`: a float, or an array of the leading axes."""
+        return (self.value(policy) * self.rho).sum(axis=-1)[()]
+
+
+class PeMDP(ABC):
+    r"""A performative MDP: it answers a deployed policy with the MDP that the policy induces.
+
+    A subclass has `n_states`, `n_actions`, `gamma`, `rho` (S,) and the two methods below; nothing else of an
+    environment is used anywhere in this package.
+    """
+
+    n_states: int
+    n_actions: int
+    gamma: float
+    rho: np.ndarray
+
+    @abstractmethod
+    def respond(self, policy):
+        r"""Deploy `policy` (..., S, A): the :class:`MDP` :math:`M(\pi) = (P_\pi, r_\pi, \gamma, \rho)`."""
+
+    @abstractmethod
+    def response_gradient(self, policy, occupancy, value):
+        r"""How the MDP bends with the policy, seen through `occupancy` (..., S, A) and `value` (..., S).
+
+        The gradient in :math:`\pi`, shape (..., S, A), of
+
+        .. math:: \sum_{s,a} d(s,a) \Big( r_\pi(s,a) + \gamma \sum_{s'} P_\pi(s'|s,a) V(s') \Big)
+
+        with the occupancy d and the value V held fixed (theory: R3). Only its differences within a row mean
+        something: a policy moves along the simplex.
+        """
+
+    def check_policy(self, policy):
+        """`policy` as an array (..., S, A), or a ValueError that names the first offence."""
+        return check_policy(policy, self.n_states, self.n_actions)
+
+    def uniform_policy(self):
+        """Every action equally often, (S, A)."""
+        return np.full((self.n_states, self.n_actions), 1.0 / self.n_actions)
+
+    def random_policies(self, seeds, scale=0.1):
+        r"""Softmax policies of logits drawn from N(0, scale²), one per seed: (len(seeds), S, A).
+
+        `seeds` are integers or ``numpy.random.SeedSequence``; with the default scale the policies are near uniform.
+        """
+        draws = [np.random.default_rng(seed).normal(0.0, scale, (self.n_states, self.n_actions)) for seed in seeds]
+        return softmax(np.array(draws))
