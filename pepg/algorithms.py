@@ -23,8 +23,8 @@ from tqdm import tqdm
 from .mdp import softmax
 from .performative import deploy
 
-QP_TOLERANCE = 1e-10
-NO_OCCUPANCY = 1e-8  # a state visited less than this leaves a policy nothing to be read from
+QP_TOLERANCE = 1e-12  # residuals and duality gap; d itself is then exact to about the root of it
+NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
 NOISE = 1e-12  # an advantage below this share of the largest value is rounding, and has no sign
 
 
@@ -175,48 +175,51 @@ def policy_gradient(env, *, policy=None, iterations=300, seed=None, step_size=No
 
 
 def closest_occupancy(mdp, target, weight=1.0):
-    r"""The occupancy that solves :math:`\max_d \langle d, target \rangle - \frac{weight}{2} \|d\|_2^2` in one MDP.
+    r"""The occupancy that solves :math:`\max_d \langle d, target \rangle - \frac{weight}{2} \|d\|_2^2` in an MDP.
 
-    d ranges over the flow polytope of `mdp` (no leading axes): :math:`d \ge 0` and :math:`\sum_a d(s,a) = \rho(s) +
-    \gamma \sum_{s',a} d(s',a) P(s|s',a)` at the states that are not terminal, none elsewhere. With weight 1 it is the
+    d ranges over the flow polytope of `mdp`: :math:`d \ge 0` and :math:`\sum_a d(s,a) = \rho(s) + \gamma
+    \sum_{s',a} d(s',a) P(s|s',a)` at the states that are not terminal, none elsewhere. With weight 1 it is the
     Euclidean projection of `target`; with target r and weight λ it is the problem of RPO, a linear program for λ = 0.
-    A convex QP, solved by PIQP to 1e-10.
+    A convex QP, solved by PIQP to a duality gap of 1e-12, which for small weights leaves d an error of some 1e-6; the
+    problems along leading axes are the blocks of one. Shapes (..., S, A).
 
     Raises RuntimeError if the solver does not converge.
     """
-    alive = ~mdp.terminal
-    n, n_actions = int(alive.sum()), mdp.n_actions
-    target = np.asarray(target, dtype=float)[alive].ravel()
-    inflow = mdp.P[np.ix_(alive, np.arange(n_actions), alive)].reshape(n * n_actions, n)
-    flow = csc_array(np.repeat(np.eye(n), n_actions, axis=1) - mdp.gamma * inflow.T)
+    alive = np.flatnonzero(~mdp.terminal)
+    n, n_actions = alive.size, mdp.n_actions
+    lead = mdp.P.shape[:-3]
+    count = int(np.prod(lead))
+    size = count * n * n_actions
+    # The flow constraints, block by block: a column for each (s, a), with its rows in order, as CSC storage has them.
+    inflow = mdp.P[..., alive[:, None, None], np.arange(n_actions)[:, None], alive].reshape(count, n, n_actions, n)
+    columns = np.eye(n)[:, None, :] - mdp.gamma * inflow
+    rows = n * np.arange(count)[:, None, None, None] + np.broadcast_to(np.arange(n), columns.shape)
+    starts = np.arange(0, size * n + 1, n)
+    flow = csc_array((columns.ravel(), rows.ravel(), starts), shape=(count * n, size))
+    flow.eliminate_zeros()
+    rho = np.broadcast_to(mdp.rho[..., alive], (*lead, n)).ravel()
+    linear = -np.broadcast_to(target, (*lead, mdp.n_states, n_actions))[..., alive, :].ravel()
+
     solver = piqp.SparseSolver()
-    solver.settings.eps_abs = solver.settings.eps_rel = QP_TOLERANCE
-    quadratic = csc_array(weight * eye_array(target.size))
-    solver.setup(quadratic, -target, flow, mdp.rho[alive], x_l=np.zeros(target.size))
+    settings = solver.settings
+    settings.eps_abs = settings.eps_rel = QP_TOLERANCE
+    settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = QP_TOLERANCE
+    # PIQP regularises the KKT system; with its own lower limits it can stall short of this tolerance.
+    settings.reg_lower_limit, settings.reg_finetune_lower_limit = 1e-13, 1e-15
+    solver.setup(csc_array(weight * eye_array(size)), linear, flow, rho, x_l=np.zeros(size))
     status = solver.solve()
     if status != piqp.PIQP_SOLVED:
         raise RuntimeError(f"PIQP did not solve the problem over the occupancies: {status}")
-    occupancy = np.zeros((mdp.n_states, n_actions))
-    occupancy[alive] = np.maximum(solver.result.x.reshape(n, n_actions), 0.0)
+    occupancy = np.zeros((*lead, mdp.n_states, n_actions))
+    occupancy[..., alive, :] = np.maximum(solver.result.x, 0.0).reshape(*lead, n, n_actions)
     return occupancy
 
 
 def policy_of_occupancy(occupancy):
-    r""":math:`\pi(a|s) = d(s,a) / \sum_b d(s,b)`, uniform where a state has no occupancy (below 1e-8)."""
+    r""":math:`\pi(a|s) = d(s,a) / \sum_b d(s,b)`, uniform where a state has no occupancy (below 1e-6)."""
     visits = occupancy.sum(axis=-1, keepdims=True)
     seen = visits > NO_OCCUPANCY
     return np.where(seen, occupancy / np.where(seen, visits, 1.0), 1.0 / occupancy.shape[-1])
-
-
-def _in_each(mdp, function, *arrays):
-    """`function(mdp, *arrays)` in each of the MDPs along the leading axes."""
-    lead = mdp.P.shape[:-3]
-    if not lead:
-        return function(mdp, *arrays)
-    single = [type(mdp)(mdp.P[i], mdp.r[i], mdp.gamma, mdp.rho, mdp.terminal) for i in np.ndindex(lead)]
-    columns = [[array[i] for i in np.ndindex(lead)] for array in arrays]
-    results = [function(*row) for row in zip(single, *columns)]
-    return np.array(results).reshape(*lead, *results[0].shape)
 
 
 def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None, regularization=0.1):
@@ -231,11 +234,8 @@ def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None,
     start = _starting_policy(env, policy, seed)
     regularization = _check_non_negative("regularization", regularization)
 
-    def retrain(mdp):
-        return closest_occupancy(mdp, mdp.r, regularization)
-
     def step(deployment):
-        return policy_of_occupancy(_in_each(deployment.mdp, retrain))
+        return policy_of_occupancy(closest_occupancy(deployment.mdp, deployment.mdp.r, regularization))
 
     return _repeat("repeated_policy_optimization", env, start, iterations, step)
 
@@ -260,7 +260,7 @@ def repeated_gradient_ascent(
         nonlocal occupancy
         last = deployment.occupancy if occupancy is None else occupancy
         target = (1.0 - step_size * regularization) * last + step_size * deployment.mdp.r
-        occupancy = _in_each(deployment.mdp, closest_occupancy, target)
+        occupancy = closest_occupancy(deployment.mdp, target)
         return policy_of_occupancy(occupancy)
 
     return _repeat("repeated_gradient_ascent", env, start, iterations, step)
