@@ -59,7 +59,7 @@ def default_grid():
 
 
 def _check_grid(grid):
-    grid = np.asarray(grid, dtype=float)
+    grid = np.array(grid, dtype=float)  # a copy, which nobody else can write into
     if grid.ndim != 2 or grid.size < 2:
         raise ValueError(f"grid: expected a 2-D array of at least two entry rewards, got shape {grid.shape}")
     check_finite("grid", grid, grid.shape)
@@ -127,8 +127,9 @@ class Gridworld(PeMDP):
             raise ValueError(f"beta: expected a finite inverse temperature >= 0, got {self.beta}")
         if not np.isfinite(self.cost):
             raise ValueError(f"cost: expected a finite number, got {self.cost}")
-        if self.n_followers != int(self.n_followers) or self.n_followers < 1:
+        if not (np.isfinite(self.n_followers) and self.n_followers >= 1 and self.n_followers == int(self.n_followers)):
             raise ValueError(f"n_followers: expected a whole number >= 1, got {self.n_followers}")
+        object.__setattr__(self, "n_followers", int(self.n_followers))
 
     # The board
 

@@ -117,14 +117,12 @@ class MDP:
                 terminal[np.asarray(self.terminal)] = True
             except IndexError as error:
                 raise ValueError(f"terminal: expected states below {n_states} or a mask of them: {error}") from None
-        for name, value in (
-            ("P", P),
-            ("r", check_finite("r", self.r, (n_states, n_actions))),
-            ("gamma", check_gamma(self.gamma)),
-            ("rho", rho),
-            ("terminal", terminal),
-        ):
-            object.__setattr__(self, name, value)
+        r = check_finite("r", self.r, (n_states, n_actions))
+        for name, array in (("P", P), ("r", r), ("rho", rho), ("terminal", terminal)):
+            array = array.view()
+            array.flags.writeable = False  # an environment may hand the same MDP out again
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "gamma", check_gamma(self.gamma))
 
     @property
     def n_states(self):
@@ -179,7 +177,7 @@ class MDP:
         """
         policy = self.check_policy(policy)
         transposed = np.swapaxes(self._system(policy), -1, -2)
-        visits = np.linalg.solve(transposed, np.broadcast_to(self.rho, transposed.shape[:-1])[..., None])[..., 0]
+        visits = np.linalg.solve(transposed, self.rho[..., None])[..., 0]
         visits[..., self.terminal] = 0.0
         return visits[..., None] * policy
 
