@@ -7,7 +7,7 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # An active environment is used as it is; without one, a local .venv is made from the pinned requirements.
 ifneq ($(VIRTUAL_ENV)$(CONDA_PREFIX),)
 PYTHON := python
-READY :=
+READY := active-environment
 else
 PYTHON := $(CURDIR)/.venv/bin/python
 READY := .venv/ready
@@ -18,7 +18,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 export PYTHONPATH := $(CURDIR)
-export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -26,25 +26,28 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
-.PHONY: help figures store test lab bench clean $(NOTEBOOKS)
+.PHONY: help figures store test lab bench clean active-environment $(NOTEBOOKS)
 
-help: ## list the targets
-	@echo "make figures              every figure and table, from every notebook that is out of date"
+help:
+	@echo "make figures                 every figure and table, from every notebook that is out of date"
 	@echo "make figures PROFILE=quick   the same in seconds, with fewer seeds, under build/quick/"
-	@echo "make NOTEBOOK             one notebook: $(NOTEBOOKS)"
-	@echo "make test                 unit and property tests, every notebook's outputs, every figure's data"
-	@echo "make lab                  JupyterLab on notebooks/"
-	@echo "make bench                what a value, a gradient and a linear solve cost on this machine"
-	@echo "make store                run the notebooks and keep their outputs in notebooks/"
-	@echo "make clean                remove build/ (not figures/, not .venv)"
+	@echo "make NOTEBOOK                one notebook, with what it reads, e.g. make 11_comparison"
+	@echo "make test                    unit and property tests, every notebook's outputs, every figure's data"
+	@echo "make lab                     JupyterLab on notebooks/"
+	@echo "make bench                   what a value, a gradient and a linear solve cost on this machine"
+	@echo "make store                   run the notebooks and keep their outputs in notebooks/"
+	@echo "make clean                   remove build/ (not figures/, not .venv)"
+	@echo; echo "Notebooks: $(NOTEBOOKS)"
 
-figures: $(READY) ## every figure and table
+figures: $(READY)
 	@echo "Running the notebooks, $(PROFILE) profile, $(JOBS) at a time:"
 	@$(MAKE) --no-print-directory -k -j$(JOBS) $(NOTEBOOKS)
 	@echo "Figures, data and tables: $(FIGURES)/ (listed in $(FIGURES)/manifest.json)"
 
 # A notebook that reads what another one published names it as a prerequisite.
 00_overview: 11_comparison
+07_summary: 01_performative_mdps 02_performance_difference 03_policy_gradient_theorem \
+  04_entropy_regularisation 05_gradient_domination 06_convergence
 
 $(NOTEBOOKS): | $(READY)
 	@$(PYTHON) notebooks/run.py $@ --profile $(PROFILE) $(addprefix --needs ,$^) $(STORE)
@@ -66,6 +69,10 @@ bench: $(READY)
 
 clean:
 	rm -rf build
+
+active-environment:
+	@$(PYTHON) -c "import nbval, papermill, pepg.figures, piqp" || { echo "The active environment ($(VIRTUAL_ENV)$(CONDA_PREFIX)) lacks packages:" \
+	  "run 'python -m pip install -r requirements.txt' in it, or deactivate it and make will use a .venv of its own." >&2; exit 1; }
 
 .venv/ready: requirements.txt pyproject.toml
 	@echo "Setting up .venv from requirements.txt (once)"

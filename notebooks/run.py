@@ -17,10 +17,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import nbformat
-import papermill
-
-from pepg.figures import checksum, write_whole
+from pepg.files import checksum, write_whole
 
 PROJECT = Path(__file__).resolve().parent.parent
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
@@ -44,10 +41,9 @@ class Notebook:
     def inputs(self, needs):
         """A checksum of the code, the module, the pins, the data it reads and what other notebooks published for it."""
         digest = hashlib.sha256()
-        notebook = nbformat.read(self.source, as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                digest.update(cell.source.encode() + b"\0")
+        for cell in json.loads(self.source.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                digest.update("".join(cell["source"]).encode() + b"\0")
         files = [*sorted(self.module.rglob("*.py")), self.pins, *sorted((self.source.parent / "data").glob("*"))]
         for other in needs:
             files += [self.published / file for file in sorted(self.entries(other))]
@@ -70,19 +66,31 @@ class Notebook:
         )
 
     def execute(self):
-        """Run the notebook in its stage; the executed copy stays there whether it ends well or not."""
+        """Run the notebook in its stage; the executed copy stays there whether it ends well or not.
+
+        Returns why it failed, or None.
+        """
+        import nbclient  # here, because these take a second that a notebook that is up to date need not wait for
+        import papermill
+
         self.stamp.unlink(missing_ok=True)
         shutil.rmtree(self.stage, ignore_errors=True)
         (self.stage / "figures").mkdir(parents=True)
         os.environ["PEPG_OUTPUT"] = str(self.stage / "figures")
         os.environ["PEPG_PUBLISHED"] = str(self.published)
-        papermill.execute_notebook(
-            self.source,
-            self.executed,
-            parameters={} if self.profile == "paper" else {"profile": self.profile},
-            cwd=self.source.parent,
-            progress_bar=False,
-        )
+        try:
+            papermill.execute_notebook(
+                self.source,
+                self.executed,
+                parameters={} if self.profile == "paper" else {"profile": self.profile},
+                cwd=self.source.parent,
+                progress_bar=False,
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's notes on its transport are no news to a reader
+            )
+        except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
+            name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+            return COLOUR.sub("", f"{name}: {text}").splitlines()[0]
+        return None
 
     def publish(self, needs):
         """Move what the notebook saved to its public place, drop what it no longer saves, and enter all in the manifest."""
@@ -103,6 +111,8 @@ class Notebook:
 
     def store(self):
         """Put the executed copy's outputs into the notebook itself, without anything that differs between two runs."""
+        import nbformat
+
         notebook = nbformat.read(self.executed, as_version=4)
         notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
         for cell in notebook.cells:
@@ -137,9 +147,11 @@ def main(arguments=None, root=PROJECT):
     else:
         start = time.perf_counter()
         try:
-            notebook.execute()
-        except papermill.PapermillExecutionError as error:
-            reason = COLOUR.sub("", f"{error.ename}: {error.evalue}").splitlines()[0]
+            reason = notebook.execute()
+        except KeyboardInterrupt:
+            print(f"  {options.name:<28} interrupted", file=sys.stderr, flush=True)
+            return 130
+        if reason is not None:
             print(f"  {options.name:<28} FAILED: {reason}", file=sys.stderr)
             print(f"  its executed copy: {os.path.relpath(notebook.executed)}", file=sys.stderr, flush=True)
             return 1

@@ -4,7 +4,6 @@ A notebook opens an :class:`Output` and saves through it. Every file is written 
 bytes every time: no dates, floats of six digits, and figures drawn from the rounded data that is stored beside them.
 """
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -13,7 +12,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import HTML, display
 from scipy import stats
+
+from .files import checksum, write_whole
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -91,23 +93,6 @@ def draw_curve(axes, table, name, x="iteration", label=None, color=None, linesty
         axes.fill_between(table[x], table["low"], table["high"], color=color, alpha=0.18, linewidth=0)
 
 
-def write_whole(path, write):
-    """Call `write` with a temporary path beside `path`, then rename: the file is there whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def checksum(path):
-    """SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
 class Output:
     """Where one notebook saves its figures, their data and its tables.
 
@@ -143,7 +128,8 @@ class Output:
     def save_table(self, name, table, caption):
         """Store a table as CSV and, with its caption, as LaTeX (booktabs), and return it as stored."""
         table = self.save_data(name, table)
-        latex = table.to_latex(index=False, escape=True, caption=caption, label=f"tab:{self.notebook}_{name}", na_rep="")
+        label = f"tab:{self.notebook}_{name}"
+        latex = table.to_latex(index=False, escape=True, caption=caption, label=label, na_rep="", float_format="%.6g")
         path = self.folder / f"{self.notebook}_{name}.tex"
         write_whole(path, lambda partial: partial.write_text(latex, encoding="utf-8"))
         self._add(path, "table", f"{self.notebook}_{name}.csv")
@@ -152,8 +138,20 @@ class Output:
     def _add(self, path, kind, data=None):
         entry = {"notebook": self.notebook, "kind": kind, "parameters": self.parameters, "sha256": checksum(path)}
         self._record[path.name] = entry | ({"data": data} if data else {})
-        text = json.dumps(self._record, indent=1, sort_keys=True) + "\n"
+        text = json.dumps(self._record, indent=1, sort_keys=True, default=lambda value: value.tolist()) + "\n"
         write_whole(self.folder / f"{self.notebook}.record.json", lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def show_table(table, default="{:.4f}", **formats):
+    """Display a table in a notebook: floats by `default`, columns named in `formats` by theirs, what is missing empty.
+
+    The stored output holds nothing but the table, so that it is the same in every run.
+    """
+    text = table.astype(object)
+    for column in table.columns:
+        form = formats.get(column, default if pd.api.types.is_float_dtype(table[column]) else "{}")
+        text[column] = ["" if pd.isna(x) else form.format(x) for x in table[column]]
+    display(HTML(text.to_html(index=False, border=0)))
 
 
 def read_published(name):
@@ -163,7 +161,7 @@ def read_published(name):
 
 def _six_digits(table):
     table = pd.DataFrame(table).reset_index(drop=True)
-    for column in table.columns[table.dtypes == float]:
+    for column in table.select_dtypes("floating").columns:
         # Adding 0.0 turns -0.0 into 0.0.
         table[column] = [float(f"{x:.6g}") + 0.0 for x in table[column]]
     return table

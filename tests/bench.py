@@ -1,0 +1,64 @@
+"""What an exact value, an exact gradient and a linear solve cost on this machine: `make bench`.
+
+All in one process on one BLAS thread, side by side: each round times every operation once, on fresh random policies, so
+that nothing is answered from the last deployment. What is counted is the processor's time, which on one thread is the
+time taken on an idle machine, and does not grow by waiting for a busy one.
+"""
+
+import os
+
+os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import platform
+from statistics import median, quantiles
+from time import process_time
+
+import numpy as np
+
+import pepg
+from pepg.algorithms import closest_occupancy
+
+REPETITIONS, WARM_UP = 200, 20
+
+
+def main():
+    env, ascent_env = pepg.Gridworld(), pepg.Gridworld()
+    rng = np.random.default_rng(0)
+    rounds = REPETITIONS + WARM_UP
+    values, gradients, retrained = pepg.softmax(rng.normal(size=(3, rounds, env.n_states, env.n_actions)))
+    ascent = pepg.algorithms.pepg(env, iterations=rounds).policies
+    systems = np.eye(env.n_states) - env.gamma * rng.dirichlet(np.ones(env.n_states), (50, env.n_states))
+    right_hand_sides = rng.normal(size=(50, env.n_states, 1))
+
+    operations = {
+        "value": ("exact value at a new policy", lambda i: pepg.performative_value(env, values[i])),
+        "gradient": ("exact gradient at a new policy", lambda i: pepg.performative_gradient(env, gradients[i])),
+        "solve": ("numpy.linalg.solve, 50 systems of size 64", lambda i: np.linalg.solve(systems, right_hand_sides)),
+        "ascent": ("exact gradient along an ascent", lambda i: pepg.performative_gradient(ascent_env, ascent[i])),
+        "qp": ("quadratic program of RPO (lambda 0.1)", lambda i: closest_occupancy(mdp, mdp.r, 0.1)),
+    }
+    times = {name: [] for name in operations}
+    for i in range(rounds):
+        mdp = env.respond(retrained[i])
+        for name, (_, run) in operations.items():
+            start = process_time()
+            run(i)
+            times[name].append(process_time() - start)
+
+    print(f"Gridworld: 8x8, eps {env.eps}, beta {env.beta}, {env.n_followers} followers, gamma {env.gamma}")
+    print(f"Python {platform.python_version()}, numpy {np.__version__}, {platform.machine()}, one BLAS thread")
+    print(f"Median and quartiles of processor time in {REPETITIONS} rounds, after {WARM_UP} to warm up\n")
+    print(f"{'operation':<44}{'median ms':>10}{'25 %':>8}{'75 %':>8}")
+    medians = {}
+    for name, (label, _) in operations.items():
+        sample = [1e3 * t for t in times[name][WARM_UP:]]
+        medians[name] = median(sample)
+        low, _, high = quantiles(sample, n=4)
+        print(f"{label:<44}{medians[name]:>10.2f}{low:>8.2f}{high:>8.2f}")
+    print(f"\n{'ratio':<44}{'':>10}{'target':>8}")
+    for label, other, target in (("gradient / value", "value", 3), ("gradient / 50 solves", "solve", 6)):
+        print(f"{label:<44}{medians['gradient'] / medians[other]:>10.2f}{f'<= {target}':>8}")
+
+
+if __name__ == "__main__":
+    main()

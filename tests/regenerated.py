@@ -1,0 +1,29 @@
+"""What the notebooks just saved, against the committed figures: the same bytes.
+
+`make test` runs this after nbval has run every notebook with PEPG_OUTPUT set; it is no part of the unit tests.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from pepg.figures import checksum
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
+MANIFEST = json.loads((FIGURES / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("file", sorted(MANIFEST))
+def test_regenerated_bytes(file):
+    regenerated = Path(os.environ["PEPG_OUTPUT"]) / file
+    assert regenerated.exists(), f"no notebook saved {file}"
+    if file.endswith((".csv", ".tex")):  # text first: a difference can be read
+        assert regenerated.read_text(encoding="utf-8") == (FIGURES / file).read_text(encoding="utf-8")
+    assert checksum(regenerated) == checksum(FIGURES / file) == MANIFEST[file]["sha256"]
+
+
+def test_nothing_else_was_saved():
+    saved = {path.name for path in Path(os.environ["PEPG_OUTPUT"]).iterdir() if not path.name.endswith(".record.json")}
+    assert saved == set(MANIFEST)

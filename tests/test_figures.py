@@ -1,0 +1,188 @@
+"""What is stored: the same bytes every time, whole or not at all; and the intervals of the bands."""
+
+import hashlib
+import json
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from pepg import figures
+from pepg.figures import Output, curves, draw_curve, mean_interval, write_whole
+
+NEGATIVE_ZERO = re.compile(r"-0(\.0*)?(?![.\d])")
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch):
+    """An Output of the notebook "n" in a folder of its own."""
+    monkeypatch.setenv("PEPG_OUTPUT", str(tmp_path / "out"))
+    return Output("n", seeds=3)
+
+
+def table():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"name": ["a_b", "50 %", "c"], "count": [1, 2, 3], "x": rng.normal(size=3)}, index=[5, 6, 7])
+
+
+def figure():
+    figures.use_style()
+    fig, axes = plt.subplots()
+    draw_curve(axes, curves(range(5), np.random.default_rng(0).normal(size=(5, 3))), "PePG")
+    axes.set_xlabel(r"iteration $t$")
+    axes.legend()
+    plt.close(fig)
+    return fig
+
+
+def save_everything(folder, monkeypatch):
+    monkeypatch.setenv("PEPG_OUTPUT", str(folder))
+    output = Output("n", seeds=3)
+    output.save_data("data", table())
+    output.save_figure("figure", figure(), data="data")
+    output.save_table("table", table(), "A caption.")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_bytes_twice(tmp_path, monkeypatch):
+    """CSV, PNG, PDF, LaTeX and record are byte for byte the same when made again, at any date."""
+    first = save_everything(tmp_path / "first", monkeypatch)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    assert save_everything(tmp_path / "second", monkeypatch) == first
+    names = "n_data.csv n_figure.pdf n_figure.png n_table.csv n_table.tex n.record.json"
+    assert sorted(first) == sorted(names.split())
+    assert first["n_figure.pdf"].startswith(b"%PDF") and b"CreationDate" not in first["n_figure.pdf"]
+    assert first["n_figure.png"].startswith(b"\x89PNG") and b"tEXt" not in first["n_figure.png"]
+
+
+def test_record(output):
+    """The record lists each file with its notebook, kind, parameters, checksum and, where there is one, its data."""
+    output.save_data("data", table())
+    output.save_figure("figure", figure(), data="data")
+    output.save_table("table", table(), "A caption.")
+    record = json.loads((output.folder / "n.record.json").read_text())
+    kinds = {name: (entry["kind"], entry.get("data")) for name, entry in record.items()}
+    assert kinds == {
+        "n_data.csv": ("data", None),
+        "n_figure.pdf": ("figure", "n_data.csv"),
+        "n_figure.png": ("figure", "n_data.csv"),
+        "n_table.csv": ("data", None),
+        "n_table.tex": ("table", "n_table.csv"),
+    }
+    for name, entry in record.items():
+        assert entry["notebook"] == "n" and entry["parameters"] == {"seeds": 3}
+        assert entry["sha256"] == hashlib.sha256((output.folder / name).read_bytes()).hexdigest()
+
+
+def test_a_failing_write_leaves_what_was_there(tmp_path):
+    """Half a file is never seen: the earlier one stays, and the partial one goes."""
+    path = tmp_path / "folder" / "data.csv"
+    write_whole(path, lambda partial: partial.write_text("whole"))
+
+    def fail(partial):
+        partial.write_text("ha")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, fail)
+    assert path.read_text() == "whole"
+    assert [p.name for p in path.parent.iterdir()] == ["data.csv"]
+
+
+def test_an_interrupted_figure_leaves_what_was_there(output, monkeypatch):
+    """The same through Output, where the reader interrupts the drawing; the record still describes the files."""
+    output.save_figure("figure", figure())
+    before = {path.name: path.read_bytes() for path in output.folder.iterdir()}
+    broken = figure()
+
+    def interrupt(path, **kwargs):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(broken, "savefig", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        output.save_figure("figure", broken)
+    assert {path.name: path.read_bytes() for path in output.folder.iterdir()} == before
+
+
+AWKWARD = [-1e-9, -0.0, 1.23456789, 123456.789, 1e-12, -2.5e-17]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_six_digits(output, dtype):
+    """A CSV holds six significant digits and no negative zero, and what is returned is what is stored."""
+    values = np.array(AWKWARD, dtype=dtype)
+    stored = output.save_data("data", pd.DataFrame({"x": values, "n": range(6)}, index=range(6, 0, -1)))
+    text = (output.folder / "n_data.csv").read_text()
+    assert text.splitlines()[0] == "x,n"
+    cells = [line.split(",")[0] for line in text.splitlines()[1:]]
+    for cell, value in zip(cells, values):
+        assert f"{float(cell):.6g}" == f"{float(value) + 0.0:.6g}"
+        assert len(cell.split("e")[0].replace(".0", "").replace(".", "").strip("-0")) <= 6, cell
+    assert not NEGATIVE_ZERO.search(text)
+    read = pd.read_csv(output.folder / "n_data.csv")
+    pd.testing.assert_frame_equal(stored, read, check_exact=True, check_dtype=False)
+
+
+def test_a_latex_table_says_what_its_csv_says(output):
+    """The numbers in the LaTeX table are those of the CSV, with no negative zero; names are escaped."""
+    output.save_table("table", pd.DataFrame({"name": list("uvwxyz"), "x": AWKWARD}), "Some $x$.")
+    text = (output.folder / "n_table.tex").read_text()
+    rows = [line.split("&")[1] for line in text.splitlines() if "&" in line and "name" not in line]
+    shown = [float(row.replace("\\", "")) for row in rows]
+    assert shown == pd.read_csv(output.folder / "n_table.csv")["x"].tolist()
+    assert not NEGATIVE_ZERO.search("\n".join(rows))
+    assert r"\caption{Some $x$.}" in text and r"\label{tab:n_table}" in text and r"\toprule" in text
+    output.save_table("names", table(), "Names.")
+    assert r"a\_b" in (output.folder / "n_names.tex").read_text()
+    assert r"50 \%" in (output.folder / "n_names.tex").read_text()
+
+
+def test_missing_numbers(output):
+    """A missing number is an empty cell."""
+    output.save_table("table", pd.DataFrame({"a": [1.5, np.nan], "b": ["x", "y"]}), "Gaps.")
+    assert (output.folder / "n_table.csv").read_text() == "a,b\n1.5,x\n,y\n"
+    assert "nan" not in (output.folder / "n_table.tex").read_text().lower()
+
+
+def test_mean_interval():
+    """Student's t interval: scipy's, a textbook example, and no width for one sample."""
+    samples = np.random.default_rng(0).normal(size=(7, 5))
+    for axis, n in ((0, 7), (1, 5), (-1, 5)):
+        mean, low, high = mean_interval(samples, axis=axis)
+        expected = stats.t.interval(0.95, n - 1, loc=samples.mean(axis=axis), scale=stats.sem(samples, axis=axis))
+        assert_allclose((low, high), expected, rtol=1e-12)
+        assert_allclose(mean, samples.mean(axis=axis), rtol=1e-12)
+    # 1..5: mean 3, standard error sqrt(2.5 / 5), t_{0.975, 4} = 2.776.
+    half = 2.77645 * 0.5**0.5
+    assert_allclose(mean_interval([1, 2, 3, 4, 5]), (3.0, 3.0 - half, 3.0 + half), rtol=1e-5)
+    assert mean_interval(samples, level=0.99)[2][0] > mean_interval(samples)[2][0]
+    assert [x.tolist() for x in mean_interval([[4.0], [5.0]])] == [[4.0, 5.0]] * 3
+
+
+def test_curves():
+    """One row per point with its interval, and the labels in front."""
+    samples = np.array([[1.0, 3.0], [2.0, 2.0]])
+    rows = curves([0, 1], samples, algorithm="PePG")
+    assert rows.columns.tolist() == ["algorithm", "iteration", "mean", "low", "high"]
+    assert rows["algorithm"].tolist() == ["PePG", "PePG"] and rows["mean"].tolist() == [2.0, 2.0]
+    assert rows["low"].tolist() == mean_interval(samples)[1].tolist()
+    assert rows["high"][1] == rows["low"][1] == 2.0
+
+
+def test_read_published(tmp_path, monkeypatch):
+    """Another notebook's data are read from the folder that make names."""
+    monkeypatch.setenv("PEPG_PUBLISHED", str(tmp_path))
+    (tmp_path / "other_data.csv").write_text("x\n1.5\n")
+    assert figures.read_published("other_data")["x"].tolist() == [1.5]
+
+
+def test_colours_are_distinct():
+    """No two algorithms share a colour, and each that is drawn as a curve has a line of its own."""
+    assert len(set(figures.COLORS.values())) == len(figures.COLORS)
+    assert len({str(line) for line in figures.LINES.values()}) == len(figures.LINES)
+    assert set(figures.LINES) <= set(figures.COLORS)

@@ -1,0 +1,218 @@
+"""The project itself: pins, notebooks, figures and the runner behind `make figures`."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from pepg.figures import checksum
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+MANIFEST = json.loads((PROJECT / "figures" / "manifest.json").read_text(encoding="utf-8"))
+
+
+def _load_runner():
+    spec = importlib.util.spec_from_file_location("run", PROJECT / "notebooks" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+run = _load_runner()
+
+
+# Pins
+
+
+def _pins():
+    lines = (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [re.match(r"([A-Za-z0-9_.-]+)==(\S+)", line) for line in lines if not line.startswith("#")]
+    assert all(pins), "requirements.txt: every line pins one version"
+    return {pin[1].lower().replace("_", "-"): pin[2] for pin in pins}
+
+
+def _project():
+    import tomllib
+
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def _direct():
+    extras = sum(_project()["optional-dependencies"].values(), [])
+    return [re.match(r"[A-Za-z0-9_.-]+", requirement)[0] for requirement in _project()["dependencies"] + extras]
+
+
+def test_every_dependency_is_pinned_and_installed_as_pinned():
+    from importlib.metadata import version
+
+    pins = _pins()
+    for name in _direct():
+        assert name in pins, f"{name} is not pinned"
+        assert version(name) == pins[name], f"{name} is installed as {version(name)}, pinned as {pins[name]}"
+
+
+def test_conda_environment_agrees_with_the_pins():
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text(encoding="utf-8"))
+    conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    (pip,) = [item["pip"] for item in environment["dependencies"] if isinstance(item, dict)]
+    assert f"python{_project()['requires-python']}" in conda
+    assert pip == ["-r requirements.txt"]
+    assert not {re.match(r"[a-z0-9-]+", item)[0] for item in conda} & set(_pins()), "one version, in one place"
+
+
+def test_readme_says_what_each_dependency_is_for():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    table = readme.split("## Dependencies")[1].split("## ")[0]
+    named = {name.strip() for row in re.findall(r"^\| ([a-z0-9, -]+) \|", table, re.M) for name in row.split(",")}
+    assert named - {"package"} == set(_direct())
+
+
+def test_ci_runs_the_readmes_test_command():
+    assert (PROJECT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "make test"
+    assert "    make test " in (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+# Notebooks and figures
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stored_as_it_ran(path):
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run top to bottom, once"
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    assert notebook.cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr"
+    assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", json.dumps(notebook))
+
+
+def test_the_map_names_every_notebook():
+    overview = nbformat.read(PROJECT / "notebooks" / "00_overview.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in overview.cells if cell.cell_type == "markdown")
+    assert set(re.findall(r"^\| \[.*?\]\((\w+)\.ipynb\)", text, re.M)) == {path.stem for path in NOTEBOOKS}
+
+
+def test_manifest_lists_every_figure_with_its_checksum():
+    files = {path.name for path in (PROJECT / "figures").iterdir()} - {"manifest.json"}
+    assert files == set(MANIFEST)
+    for file, entry in MANIFEST.items():
+        assert checksum(PROJECT / "figures" / file) == entry["sha256"], file
+        assert entry["notebook"] in {path.stem for path in NOTEBOOKS}
+        assert entry["parameters"]["profile"] == "paper"
+        if entry["kind"] == "figure":
+            assert entry["data"] in MANIFEST, f"{file}: no data behind it"
+
+
+# The runner, on a small project of its own
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A project with one notebook, whose parameter `fail` makes it stop half-way."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pepg").mkdir()
+    (tmp_path / "requirements.txt").write_text("")
+    _write(tmp_path)
+    return tmp_path
+
+
+def _write(root, value=1.0, fail=False, second=True):
+    parameters = nbformat.v4.new_code_cell('profile = "paper"', metadata={"tags": ["parameters"]})
+    source = (
+        "import pandas as pd\nfrom pepg import figures\n"
+        "out = figures.Output('one', profile=profile)\n"
+        f"out.save_data('a', pd.DataFrame({{'x': [{value}]}}));\n"
+        f"assert not {fail}, 'stopped half-way'\n"
+    )
+    if second:
+        source += "out.save_table('b', pd.DataFrame({'x': [2.0]}), caption='two');\n"
+    notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(source)])
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(notebook, root / "notebooks" / "one.ipynb")
+
+
+def _published(root):
+    return {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def _same_environment(monkeypatch):
+    """The runner tells the notebook where to save through the environment; put it back."""
+    monkeypatch.setenv("PEPG_OUTPUT", "")
+    monkeypatch.setenv("PEPG_PUBLISHED", "")
+
+
+def test_runner_publishes_once_and_again_only_when_out_of_date(small, capsys):
+    assert run.main(["one"], root=small) == 0
+    first = _published(small)
+    assert set(first) == {"one_a.csv", "one_b.csv", "one_b.tex", "manifest.json"}
+    assert run.main(["one"], root=small) == 0
+    assert "up to date" in capsys.readouterr().out
+    (small / "figures" / "one_a.csv").unlink()  # missing: made again, the same bytes
+    assert run.main(["one"], root=small) == 0
+    assert "up to date" not in capsys.readouterr().out
+    assert _published(small) == first
+    _write(small, value=3.0, second=False)  # changed: and what it no longer saves goes
+    assert run.main(["one"], root=small) == 0
+    assert set(_published(small)) == {"one_a.csv", "manifest.json"}
+    assert _published(small)["one_a.csv"] == b"x\n3.0\n"
+
+
+def test_runner_leaves_the_figures_alone_when_a_notebook_fails(small, capsys):
+    assert run.main(["one"], root=small) == 0
+    before = _published(small)
+    _write(small, value=3.0, fail=True)
+    assert run.main(["one"], root=small) != 0
+    message = capsys.readouterr().err
+    assert "one" in message and "stopped half-way" in message
+    assert (small / "build" / "paper" / "one" / "one.ipynb").exists()
+    assert _published(small) == before
+    _write(small, value=1.0)
+    assert run.main(["one"], root=small) == 0
+    assert _published(small) == before
+
+
+def test_quick_profile_writes_under_build(small):
+    assert run.main(["one", "--profile", "quick"], root=small) == 0
+    assert not (small / "figures").exists()
+    manifest = json.loads((small / "build" / "quick" / "figures" / "manifest.json").read_text())
+    assert manifest["one_a.csv"]["parameters"] == {"profile": "quick"}
+
+
+def test_a_killed_run_is_made_up_for(small):
+    """Killed between two renames of publishing: the next run gives the bytes of an uninterrupted one."""
+    assert run.main(["one"], root=small) == 0
+    whole = _published(small)
+    (small / "build" / "paper" / "one.json").unlink()
+    (small / "figures" / "one_b.tex").unlink()
+    (small / "figures" / "one_a.csv").write_text("x\n9.0\n")
+    assert run.main(["one"], root=small) == 0
+    assert _published(small) == whole
+
+
+def test_runner_names_the_notebooks_there_are(small):
+    with pytest.raises(SystemExit, match="no notebook two; there are one"):
+        run.main(["two"], root=small)
+
+
+def test_stored_outputs_are_those_of_the_run(small):
+    assert run.main(["one", "--store"], root=small) == 0
+    stored = (small / "notebooks" / "one.ipynb").read_bytes()
+    assert b"papermill" not in stored
+    assert run.main(["one", "--store"], root=small) == 0
+    assert (small / "notebooks" / "one.ipynb").read_bytes() == stored
+
+
+def test_module_imports_without_the_notebooks_extra():
+    """`pip install .` gives a pepg that needs neither matplotlib nor pandas."""
+    code = "import sys, pepg; sys.exit(any(name in sys.modules for name in ('matplotlib', 'pandas', 'seaborn')))"
+    subprocess.run([sys.executable, "-c", code], check=True)
