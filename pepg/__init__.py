@@ -1,20 +1,26 @@
 """Performative policy gradient, exact: performative MDPs, their values, their gradients and the algorithms."""
 
-from . import algorithms
+from . import algorithms, theory
 from .algorithms import Run
 from .gridworld import Gridworld
 from .mdp import MDP, PeMDP, softmax
 from .performative import deploy, performative_gradient, performative_value, policy_gradient
+from .softmax_pemdp import SoftmaxPeMDP, congestion_policies, pigou, random_softmax_pemdp
 
 __all__ = [
     "MDP",
     "PeMDP",
     "Gridworld",
     "Run",
+    "SoftmaxPeMDP",
     "algorithms",
+    "congestion_policies",
     "deploy",
     "performative_gradient",
     "performative_value",
+    "pigou",
     "policy_gradient",
+    "random_softmax_pemdp",
     "softmax",
+    "theory",
 ]

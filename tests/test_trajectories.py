@@ -1,0 +1,398 @@
+"""Trajectories: their distribution, and estimates whose means are exact.
+
+Means are checked without sampling: all trajectories of a short horizon are enumerated with their probabilities, and the
+weighted sum of their estimates equals the expectation to rounding. Where trajectories are sampled the tests are normal
+or chi-square at a level of 1e-4, on a fixed seed that was not chosen by the result.
+"""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from worlds import mdps, random_policy, seeds
+
+import pepg
+from pepg import theory
+from pepg.mdp import to_logits
+from pepg.trajectories import (
+    Trajectories,
+    advantages,
+    gradient_estimates,
+    hotelling,
+    mean_gradient_estimate,
+    next_step,
+    returns,
+    sample_trajectories,
+    temporal_differences,
+    transition_gradient,
+    with_entropy_bonus,
+)
+
+LEVEL = 1e-4
+GRID = np.array([[-0.01, 0.3], [-0.5, 1.0]])
+
+
+def small_world(name, gamma=0.7):
+    """An environment whose trajectories can be enumerated, and a policy."""
+    if name == "grid":
+        env = pepg.Gridworld(n_followers=2, gamma=gamma, grid=GRID)
+    else:
+        env = pepg.random_softmax_pemdp(np.random.default_rng(3), 2, 2, gamma, 2.0, 1.5)
+    return env, random_policy(env, 5, scale=0.8)
+
+
+def enumerate_trajectories(mdp, policy, horizon):
+    """Every trajectory that can happen, once, and its probability."""
+    paths = [(p, [s], []) for s, p in enumerate(mdp.rho) if p > 0.0]
+    for _ in range(horizon):
+        longer = []
+        for p, states, actions in paths:
+            s = states[-1]
+            if mdp.terminal[s]:
+                longer.append((p, states + [s], actions + [0]))
+                continue
+            for a, s2 in product(range(mdp.n_actions), range(mdp.n_states)):
+                if policy[s, a] * mdp.P[s, a, s2] > 0.0:
+                    longer.append((p * policy[s, a] * mdp.P[s, a, s2], states + [s2], actions + [a]))
+        paths = longer
+    probability, states, actions = (np.array(part) for part in zip(*paths))
+    real = ~mdp.terminal[states[:, :-1]]
+    return probability, Trajectories(states, actions, mdp.r[states[:, :-1], actions] * real, real)
+
+
+def visits(mdp, policy, horizon, gamma):
+    """sum over t < horizon of gamma^t Pr(s_t = s, a_t = a), step by step, (S, A)."""
+    now, total = mdp.rho.copy(), 0.0
+    for t in range(horizon):
+        now = np.where(mdp.terminal, 0.0, now)
+        pairs = now[:, None] * policy
+        total = total + gamma**t * pairs
+        now = np.einsum("sa,sat->t", pairs, mdp.P)
+    return total
+
+
+# The trajectories
+
+
+@given(mdps(), st.integers(1, 40), st.integers(1, 25))
+def test_trajectories_are_possible(world, count, horizon):
+    """Shapes; no transition of probability 0; rewards of the pair; nothing after a terminal state."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.full(mdp.n_actions, 0.3), size=mdp.n_states)
+    policy[0] = np.eye(mdp.n_actions)[-1]  # some actions are never taken
+    found = sample_trajectories(mdp, policy, count, horizon, rng)
+    s, a, then = found.states[:, :-1], found.actions, found.states[:, 1:]
+    assert s.shape == a.shape == found.rewards.shape == found.real.shape == (count, horizon)
+    assert (mdp.rho[s[:, 0]] > 0.0).all()
+    assert_array_equal(found.real, ~mdp.terminal[s])
+    assert (policy[s, a][found.real] > 0.0).all() and (mdp.P[s, a, then][found.real] > 0.0).all()
+    assert_array_equal(found.rewards, np.where(found.real, mdp.r[s, a], 0.0))
+    over = ~found.real
+    assert (a[over] == 0).all() and (then[over] == s[over]).all()
+    assert found.samples == found.real.sum()
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_paths_have_their_probabilities(name):
+    """Chi-square on all paths of three steps: start, policy, transitions and independence in time at once."""
+    env, policy = small_world(name)
+    mdp = env.respond(policy)
+    horizon, count = 3, 100_000
+    probability, paths = enumerate_trajectories(mdp, policy, horizon)
+    assert abs(probability.sum() - 1.0) < 1e-12
+    places = {path: i for i, path in enumerate(zip(*paths.states.T.tolist(), *paths.actions.T.tolist()))}
+    found = sample_trajectories(mdp, policy, count, horizon, np.random.default_rng(0))
+    sampled = zip(*found.states.T.tolist(), *found.actions.T.tolist())
+    observed = np.bincount([places[path] for path in sampled], minlength=len(probability))
+    rare = count * probability < 5.0  # pooled
+    expected = np.append(count * probability[~rare], count * probability[rare].sum())
+    observed = np.append(observed[~rare], observed[rare].sum())
+    keep = expected > 0.0
+    assert stats.chisquare(observed[keep], expected[keep] * count / expected.sum()).pvalue > LEVEL
+
+
+def normal_tests_on_visits(env, mdp, policy, followed):
+    """The p-value, Bonferroni over the pairs, of the mean discounted visits of 20,000 trajectories against the occupancy."""
+    count, horizon = 20_000, 80  # 0.8^80 / 0.2 < 1e-7
+    found = sample_trajectories(mdp, followed, count, horizon, np.random.default_rng(0))
+    weight = env.gamma ** np.arange(horizon) * found.real
+    pair = np.arange(count)[:, None] * policy.size + found.states[:, :-1] * env.n_actions + found.actions
+    each = np.bincount(pair.ravel(), weight.ravel(), count * policy.size).reshape(count, -1)
+    exact = mdp.occupancy(policy).ravel()
+    assert_array_equal(each[:, exact == 0.0], 0.0)
+    each, exact = each[:, exact > 0.0], exact[exact > 0.0]
+    z = (each.mean(axis=0) - exact) / (each.std(axis=0, ddof=1) / np.sqrt(count))
+    return 2.0 * stats.norm.sf(np.abs(z).max()) * z.size
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_mean_visits_are_the_occupancy(name):
+    """To a joint level of 1e-4; and a policy that is 5 % off is refused."""
+    if name == "softmax":
+        env = pepg.random_softmax_pemdp(np.random.default_rng(0), 5, 3, 0.8, 2.0)
+    else:
+        env = pepg.Gridworld(n_followers=2, gamma=0.8, grid=np.pad(GRID, (1, 0), constant_values=-0.02))
+    policy = random_policy(env, 1, scale=0.5)
+    mdp = env.respond(policy)
+    assert_allclose(visits(mdp, policy, 400, env.gamma), mdp.occupancy(policy), atol=1e-12)
+    assert normal_tests_on_visits(env, mdp, policy, policy) > LEVEL
+    off = 0.95 * policy + 0.05 * np.eye(env.n_actions)[0]
+    assert normal_tests_on_visits(env, mdp, policy, off) < LEVEL
+
+
+def test_same_seed_same_trajectories():
+    env, policy = small_world("grid")
+    mdp = env.respond(policy)
+    one, two, other = (sample_trajectories(mdp, policy, 30, 20, np.random.default_rng(seed)) for seed in (4, 4, 5))
+    assert_array_equal(one.states, two.states)
+    assert_array_equal(one.actions, two.actions)
+    assert (one.states != other.states).any()
+
+
+# The weights
+
+
+@given(mdps(), st.integers(1, 15), st.sampled_from([0.0, 0.3]))
+def test_weights_by_loops(world, horizon, entropy):
+    """Each weight, with and without bonus, by its definition, step by step."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    value = mdp.value(policy, entropy)
+    found = sample_trajectories(mdp, policy, 6, horizon, rng)
+    paid = with_entropy_bonus(found, policy, entropy)
+    table = rng.normal(size=policy.shape)
+    by_step = advantages(paid, table)
+    late = next_step(by_step, mdp.gamma)
+    total = returns(paid, mdp.gamma)
+    differences = temporal_differences(paid, value, mdp.gamma)
+    for i, t in np.ndindex(found.actions.shape):
+        steps = [k for k in range(t, horizon) if found.real[i, k]]
+        pairs = [(found.states[i, k], found.actions[i, k]) for k in steps]
+        reward = [mdp.r[s, a] - entropy * np.log(policy[s, a]) for s, a in pairs]
+        assert_allclose(total[i, t], sum(mdp.gamma ** (k - t) * r for k, r in zip(steps, reward)), atol=1e-12)
+        if not found.real[i, t]:
+            assert differences[i, t] == by_step[i, t] == 0.0
+            continue
+        delta = reward[0] + mdp.gamma * value[found.states[i, t + 1]] - value[found.states[i, t]]
+        assert_allclose(differences[i, t], delta, atol=1e-12)
+        assert by_step[i, t] == table[pairs[0]]
+        expected = mdp.gamma * table[pairs[1]] if len(pairs) > 1 else 0.0
+        assert_allclose(late[i, t], expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_temporal_differences_have_mean_advantage(name):
+    env, policy = small_world(name)
+    here = pepg.deploy(env, policy)
+    probability, paths = enumerate_trajectories(here.mdp, policy, 1)
+    pair = paths.states[:, 0] * env.n_actions + paths.actions[:, 0]
+    delta = temporal_differences(paths, here.value, env.gamma)[:, 0]
+    mean = np.bincount(pair, probability * delta, policy.size).reshape(policy.shape)
+    assert_allclose(mean, env.rho[:, None] * policy * here.mdp.advantage(policy), atol=1e-14)
+
+
+# The transition's score
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_transition_gradient_equals_differences(name):
+    """Against differences of sum C P_pi in the logits."""
+    env, policy = small_world(name)
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(env.n_states, env.n_actions, env.n_states))
+    gradient = to_logits(policy, transition_gradient(env, policy, weights))
+    h = 1e-4
+    steps = h * np.array([-2.0, -1.0, 1.0, 2.0])[:, None, None, None]
+    logits = np.log(policy) + steps * np.eye(policy.size).reshape(-1, *policy.shape)
+    sums = (env.respond(pepg.softmax(logits)).P * weights).sum(axis=(-3, -2, -1))
+    expected = (sums[0] - 8.0 * sums[1] + 8.0 * sums[2] - sums[3]) / (12.0 * h)
+    assert_allclose(gradient.ravel(), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_transition_score_has_mean_zero(name):
+    """C(s,a,s') = c(s,a) sums to c(s,a), whatever the policy: no gradient. And V in every row gives the third part of R3."""
+    env, policy = small_world(name)
+    here = pepg.deploy(env, policy)
+    baseline = np.repeat(np.random.default_rng(0).normal(size=policy.shape)[..., None], env.n_states, axis=-1)
+    assert_allclose(to_logits(policy, transition_gradient(env, policy, baseline)), 0.0, atol=1e-13)
+    weights = env.gamma * here.occupancy[..., None] * here.value
+    part = to_logits(policy, transition_gradient(env, policy, weights))
+    assert_allclose(part, theory.gradient_parts(env, policy)[2], atol=1e-13)
+    assert np.abs(part).max() > 1e-3
+
+
+# The estimates
+
+
+def expected_update(env, policy, occupancy, transitions, entropy=0.0):
+    """sum d [A grad log pi + grad r + gamma grad P V] for any visits d, with or without its last term."""
+    here = pepg.deploy(env, policy, entropy)
+    advantage = here.mdp.backup(here.value) - here.value[:, None] - entropy * np.log(policy)
+    score = occupancy * advantage
+    score -= policy * score.sum(axis=-1, keepdims=True)
+    return score + to_logits(policy, env.response_gradient(policy, occupancy, here.value * transitions))
+
+
+@pytest.mark.parametrize("entropy", [0.0, 0.4])
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+@pytest.mark.parametrize("discounted", [True, False])
+def test_means_are_exact(name, entropy, discounted):
+    """TD differences: the three terms of R3 over the steps of the horizon. Advantages: two of them."""
+    env, policy = small_world(name)
+    horizon = 3
+    here = pepg.deploy(env, policy, entropy)
+    probability, paths = enumerate_trajectories(here.mdp, policy, horizon)
+    paid = with_entropy_bonus(paths, policy, entropy)
+    occupancy = visits(here.mdp, policy, horizon, env.gamma if discounted else 1.0)
+    table = here.mdp.backup(here.value) - here.value[:, None] - entropy * np.log(policy)
+    by_step = advantages(paid, table)
+    complete = expected_update(env, policy, occupancy, True, entropy)
+    without = expected_update(env, policy, occupancy, False, entropy)
+    assert np.abs(complete - without).max() > 1e-2 * np.abs(complete).max()
+
+    def mean(*weights):
+        each = gradient_estimates(env, policy, paid, *weights, discounted=discounted)
+        assert each.shape == (len(probability), *policy.shape)
+        return np.tensordot(probability, each, axes=1)
+
+    assert_allclose(mean(temporal_differences(paid, here.value, env.gamma)), complete, atol=1e-13)
+    assert_allclose(mean(by_step), without, atol=1e-13)
+    assert_allclose(mean(by_step, next_step(by_step, env.gamma)), without, atol=1e-13)
+
+
+@pytest.mark.parametrize("entropy", [0.0, 0.4])
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_returns_estimate_the_gradient_of_the_horizon(name, entropy):
+    """Realised returns need no value: their mean is the derivative of the expected return of `horizon` steps."""
+    env, policy = small_world(name)
+    horizon = 3
+    probability, paths = enumerate_trajectories(env.respond(policy), policy, horizon)
+    total = returns(with_entropy_bonus(paths, policy, entropy), env.gamma)
+    found = np.tensordot(probability, gradient_estimates(env, policy, paths, total), axes=1)
+
+    def value(logits):
+        policy = pepg.softmax(logits)
+        mdp = env.respond(policy)
+        return (visits(mdp, policy, horizon, env.gamma) * (mdp.r - entropy * np.log(policy))).sum()
+
+    h = 1e-4
+    for s, a in np.ndindex(policy.shape):
+        unit = h * np.eye(1, policy.size, s * env.n_actions + a).reshape(policy.shape)
+        four = [value(np.log(policy) + k * unit) for k in (-2.0, -1.0, 1.0, 2.0)]
+        expected = (four[0] - 8.0 * four[1] + 8.0 * four[2] - four[3]) / (12.0 * h)
+        assert_allclose(found[s, a], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("entropy", [0.0, 0.3])
+def test_mean_of_sampled_estimates(entropy):
+    """Hotelling's T² at level 1e-4 on 20,000 trajectories: unbiased weights pass, those that lose the transitions fail."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(0), 3, 2, 0.7, 3.0)
+    policy = random_policy(env, 1, scale=0.5)
+    here = pepg.deploy(env, policy, entropy)
+    exact = pepg.performative_gradient(env, policy, entropy)
+    count, horizon = 20_000, 50  # 0.7^50 < 2e-8
+    paths = sample_trajectories(here.mdp, policy, count, horizon, np.random.default_rng(0))
+    paid = with_entropy_bonus(paths, policy, entropy)
+    by_step = advantages(paid, here.mdp.backup(here.value) - here.value[:, None] - entropy * np.log(policy))
+
+    def p_value(*weights):
+        return hotelling(gradient_estimates(env, policy, paid, *weights), exact)[1]
+
+    assert p_value(temporal_differences(paid, here.value, env.gamma)) > LEVEL
+    assert p_value(returns(paid, env.gamma)) > LEVEL
+    assert p_value(by_step) < LEVEL
+    assert p_value(by_step, next_step(by_step, env.gamma)) < LEVEL
+
+
+def test_hotelling():
+    """Against scipy's t test where there is one free entry; and p-values of normal errors are uniform."""
+    rng = np.random.default_rng(0)
+    one = rng.normal(0.1, 1.0, (50, 1, 1)) * np.array([1.0, -1.0])
+    reference = stats.ttest_1samp(one[:, 0, 0], 0.0)
+    assert_allclose(hotelling(one, np.zeros((1, 2))), (reference.statistic**2, reference.pvalue), rtol=1e-10)
+    mixing = rng.normal(size=(4, 4))
+    exact = rng.normal(size=(2, 3))
+    free = (rng.normal(size=(1000, 12, 4)) @ mixing).reshape(1000, 12, 2, 2)
+    samples = exact + np.concatenate([free, -free.sum(axis=-1, keepdims=True)], axis=-1)
+    p_values = [hotelling(sample, exact)[1] for sample in samples]
+    assert stats.kstest(p_values, "uniform").pvalue > LEVEL
+    with pytest.raises(ValueError, match="^estimates: expected more than 4 of them, got 4"):
+        hotelling(samples[0, :4], exact)
+    with pytest.raises(ValueError, match=r"^estimates: expected shape .*got \(12, 2, 3\) and \(3, 2\)"):
+        hotelling(samples[0], exact.T)
+
+
+@given(seeds, st.booleans())
+def test_mean_estimate_is_the_mean(seed, discounted):
+    """mean_gradient_estimate is the mean of gradient_estimates; rows sum to 0; nothing but the given weights enters."""
+    rng = np.random.default_rng(seed)
+    env, policy = small_world(rng.choice(["softmax", "grid"]))
+    paths = sample_trajectories(env.respond(policy), policy, 7, 6, rng)
+    weights, others = rng.normal(size=(2, *paths.actions.shape))
+    for both in ((weights,), (weights, others)):
+        each = gradient_estimates(env, policy, paths, *both, discounted=discounted)
+        mean = mean_gradient_estimate(env, policy, paths, *both, discounted=discounted)
+        assert_allclose(mean, each.mean(axis=0), atol=1e-12)
+        assert_allclose(each.sum(axis=-1), 0.0, atol=1e-11)
+    beyond = np.where(paths.real, weights, 1e3)  # weights of steps that were not taken do not count
+    assert_array_equal(
+        gradient_estimates(env, policy, paths, weights), gradient_estimates(env, policy, paths, beyond)
+    )
+
+
+def test_no_discount_no_transitions():
+    """With gamma = 0 only the first step counts, and the transitions have no part."""
+    env, policy = small_world("softmax", gamma=0.0)
+    here = pepg.deploy(env, policy)
+    probability, paths = enumerate_trajectories(here.mdp, policy, 2)
+    weights = returns(paths, 0.0)
+    mean = np.tensordot(probability, gradient_estimates(env, policy, paths, weights), axes=1)
+    assert_allclose(mean, pepg.performative_gradient(env, policy), atol=1e-14)
+    pooled = mean_gradient_estimate(env, policy, paths, weights)
+    assert_allclose(pooled, gradient_estimates(env, policy, paths, weights).mean(axis=0), atol=1e-14)
+    with pytest.raises(ValueError, match="^env: expected gamma > 0"):
+        transition_gradient(env, policy, np.zeros((2, 2, 2)))
+
+
+# Errors
+
+
+def test_sampling_errors():
+    env, policy = small_world("softmax")
+    mdp, rng = env.respond(policy), np.random.default_rng(0)
+    both = np.stack([policy, policy])
+    for arguments, match in (
+        ((env, policy, 3, 4, rng), "^mdp: expected a pepg.MDP, got SoftmaxPeMDP"),
+        ((env.respond(both), policy, 3, 4, rng), r"^mdp\.P: .*without leading axes, got shape \(2, 2, 2, 2\)"),
+        ((pepg.MDP(mdp.P, np.stack([mdp.r] * 2), 0.5, mdp.rho), policy, 3, 4, rng), r"^mdp\.r: .*got shape \(2, 2, 2\)"),
+        ((pepg.MDP(mdp.P, mdp.r, 0.5, np.stack([mdp.rho] * 2)), policy, 3, 4, rng), r"^mdp\.rho: .*got shape \(2, 2\)"),
+        ((mdp, both, 3, 4, rng), r"^policy: expected shape \(2, 2\), got \(2, 2, 2\)"),
+        ((mdp, policy - 1.0, 3, 4, rng), r"^policy: .*policy\[0, 0\]"),
+        ((mdp, policy, 0, 4, rng), "^count: .*got 0"),
+        ((mdp, policy, 2.5, 4, rng), "^count: .*got 2.5"),
+        ((mdp, policy, 3, -1, rng), "^horizon: .*got -1"),
+        ((mdp, policy, 3, np.nan, rng), "^horizon: .*got nan"),
+        ((mdp, policy, 3, 4, 0), "^rng: .*got int"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            sample_trajectories(*arguments)
+
+
+@pytest.mark.parametrize("function", [gradient_estimates, mean_gradient_estimate])
+def test_estimate_errors(function):
+    env, policy = small_world("softmax")
+    paths = sample_trajectories(env.respond(policy), policy, 3, 4, np.random.default_rng(0))
+    weights = returns(paths, env.gamma)
+    with pytest.raises(ValueError, match=r"^weights: expected shape \(3, 4\), got \(3, 3\)"):
+        function(env, policy, paths, weights[:, :-1])
+    with pytest.raises(ValueError, match=r"^weights: expected shape \(3, 4\), got \(3,\)"):
+        function(env, policy, paths, weights, weights[:, 0])
+    with pytest.raises(ValueError, match=r"^policy: expected shape \(2, 2\), got \(2, 2, 2\)"):
+        function(env, np.stack([policy, policy]), paths, weights)
+    with pytest.raises(ValueError, match=r"^weights: expected shape \(\.\.\., 2, 2, 2\), got \(2, 2\)"):
+        transition_gradient(env, policy, policy)
