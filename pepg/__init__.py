@@ -3,7 +3,7 @@
 from . import algorithms, theory
 from .algorithms import Run
 from .gridworld import Gridworld
-from .mdp import MDP, PeMDP, softmax
+from .mdp import MDP, PeMDP, best_response, softmax
 from .performative import deploy, performative_gradient, performative_value, policy_gradient
 from .softmax_pemdp import SoftmaxPeMDP, congestion_policies, pigou, random_softmax_pemdp
 
@@ -14,6 +14,7 @@ __all__ = [
     "Run",
     "SoftmaxPeMDP",
     "algorithms",
+    "best_response",
     "congestion_policies",
     "deploy",
     "performative_gradient",

@@ -33,12 +33,10 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
-from .mdp import MDP, PeMDP, check_finite, check_gamma, softmax
+from .mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, check_finite, check_gamma, first_best, softmax
 
 MOVES = ("left", "right", "up", "down")
 NONE = len(MOVES)  # agent 2's fifth action: let agent 1's move happen
-TIE = 1e-12
-MAX_IMPROVEMENTS = 1000
 
 _LEGEND = {"e": -0.01, "f": -0.02, "h": -0.5, "G": 1.0}
 _DEFAULT_MAP = """
@@ -208,18 +206,8 @@ class Gridworld(PeMDP):
         P = np.zeros((self.n_states, self.n_actions, self.n_states))
         np.put_along_axis(P, self.next_state[:, :, None], 1.0, axis=-1)
         alone = MDP(P, self._entry.T, self.gamma, self.rho, self.goal)
-        action_value = alone.backup(np.zeros(self.n_states))
-        best = None
-        for _ in range(MAX_IMPROVEMENTS):
-            previous, best = best, _first_best(action_value.T)
-            if previous is not None and (best == previous).all():
-                break
-            action_value = alone.action_value(np.eye(self.n_actions)[best])
-        else:
-            raise RuntimeError("policy iteration on the grid did not converge")
         policy = np.full((self.n_states, self.n_actions), epsilon / (self.n_actions - 1))
-        policy[np.arange(self.n_states), best] = 1.0 - epsilon
-        return policy
+        return np.where(best_response(alone) == 1.0, 1.0 - epsilon, policy)
 
     # The response
 
@@ -305,7 +293,7 @@ class Gridworld(PeMDP):
             worth = entry + self.gamma * value[:, self.next_state.T].swapaxes(0, 1)
             choices = np.concatenate([worth - self.cost, (move * worth).sum(axis=0)[None]])
             entered[:, todo], action_value[:, todo] = worth, choices
-            best = np.where(self._alive, _first_best(choices), NONE)
+            best = np.where(self._alive, first_best(choices, axis=0), NONE)
             improves = (choices.max(axis=0) - value > TIE * (1.0 + np.abs(value))) & self._alive
             improved = improves.any(axis=-1)
             # Where nothing improves, the first of each tie is taken and solved for once more.
@@ -335,12 +323,6 @@ class Gridworld(PeMDP):
         r = (sigma[:NONE] * self._entry[:, None]).sum(axis=0)[..., None] + sigma[NONE][..., None] * self._entry.T
         P, r = P.reshape(*shape, *P.shape[1:]), r.reshape(*shape, *r.shape[1:])
         return MDP(P, r, self.gamma, self.rho, self.goal)
-
-
-def _first_best(action_value):
-    """The first action within rounding of the best: actions lead, (B, ...) to (...)."""
-    best = action_value.max(axis=0)
-    return (action_value >= best - TIE * (1.0 + np.abs(best))).argmax(axis=0)
 
 
 class _Systems:

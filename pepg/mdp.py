@@ -14,6 +14,8 @@ import numpy as np
 from scipy.special import xlogy
 
 ROW_SUM_TOLERANCE = 1e-8
+TIE = 1e-12  # action values this close, relative to their scale, are equal
+MAX_IMPROVEMENTS = 1000  # of a policy iteration, which needs a handful
 
 
 def check_distributions(name, array):
@@ -184,6 +186,28 @@ class MDP:
     def expected_return(self, policy):
         r""":math:`V^\pi(\rho) = \sum_s \rho(s) V^\pi(s)`: a float, or an array of the leading axes."""
         return (self.value(policy) * self.rho).sum(axis=-1)[()]
+
+
+def first_best(action_value, axis=-1):
+    """The first action within rounding (1e-12 of the scale) of the best along `axis`."""
+    best = action_value.max(axis=axis, keepdims=True)
+    return (action_value >= best - TIE * (1.0 + np.abs(best))).argmax(axis=axis)
+
+
+def best_response(mdp):
+    """A policy (..., S, A) that is optimal in `mdp`, by policy iteration: deterministic, the first action of each tie.
+
+    Raises RuntimeError if the iteration does not end.
+    """
+    action_value = mdp.r
+    best = None
+    for _ in range(MAX_IMPROVEMENTS):
+        last, best = best, first_best(action_value)
+        if last is not None and (best == last).all():
+            return policy
+        policy = np.eye(mdp.n_actions)[best]
+        action_value = mdp.action_value(policy)
+    raise RuntimeError(f"policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
 
 
 class PeMDP(ABC):

@@ -7,7 +7,7 @@ theory notebooks, which state and prove each result.
 
 import numpy as np
 
-from .mdp import to_logits
+from .mdp import best_response, to_logits
 from .performative import deploy
 
 
@@ -72,16 +72,19 @@ def gradient_domination(env, policy, optimum):
        \underbrace{\sum_{s,a} d^{\pi_O}_\pi \Big[ r_{\pi_O} - r_\pi + \gamma (P_{\pi_O} - P_\pi) V^{\pi_O}_{\pi_O}
        \Big]}_{\text{residual}}.
 
-    Returns left, right, residual.
+    The norm and the minimum are over the states that :math:`d^{\pi_O}_\pi` visits: the others, terminal states among
+    them, do not enter the proof. `policy` is a softmax policy, positive everywhere. Returns left, right, residual.
     """
     here, best = deploy(env, policy), deploy(env, optimum)
-    visits = here.occupancy.sum(axis=-1)
     occupancy = here.mdp.occupancy(best.policy)
+    visits, reached = here.occupancy.sum(axis=-1), occupancy.sum(axis=-1)
     advantage = here.mdp.backup(here.value) - here.value[..., None]
     environment = here.environment_part(env)
     norm = [np.sqrt((g**2).sum(axis=(-2, -1))) for g in (here.policy_part + environment, environment)]
-    mismatch = (occupancy.sum(axis=-1) / visits).max(axis=-1)
-    greedy = np.take_along_axis(here.policy, advantage.argmax(axis=-1)[..., None], axis=-1)[..., 0].min(axis=-1)
+    with np.errstate(divide="ignore"):  # infinite where the optimum goes and the policy never does: no bound
+        mismatch = np.divide(reached, visits, out=np.zeros_like(reached), where=reached > 0.0).max(axis=-1)
+    greedy = np.take_along_axis(here.policy, advantage.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    greedy = np.where(reached > 0.0, greedy, 1.0).min(axis=-1)
     residual = (occupancy * (best.mdp.backup(best.value) - here.mdp.backup(best.value))).sum(axis=(-2, -1))
     right = np.sqrt(env.n_states) * mismatch / greedy * (norm[0] + norm[1]) + residual
     return best.expected_return - here.expected_return, right, residual
@@ -100,17 +103,7 @@ def stability_gap(env, stable, optimum, lipschitz):
 def best_response_gain(env, policy):
     r"""How much a best response to the environment of `policy` promises above its own value there, (...): 0 if stable.
 
-    :math:`\max_{\pi'} V^{\pi'}_\pi(\rho) - V^\pi_\pi(\rho)`, by policy iteration in M(π).
+    :math:`\max_{\pi'} V^{\pi'}_\pi(\rho) - V^\pi_\pi(\rho)`, by :func:`pepg.best_response` in M(π).
     """
     here = deploy(env, policy)
-    best = here.policy
-    for _ in range(1000):
-        action_value = here.mdp.action_value(best)
-        top = action_value.max(axis=-1)
-        value = (best * action_value).sum(axis=-1)
-        improves = top > value + 1e-12 * (1.0 + np.abs(top))
-        if not improves.any():
-            return here.mdp.expected_return(best) - here.expected_return
-        greedy = np.eye(env.n_actions)[action_value.argmax(axis=-1)]
-        best = np.where(improves[..., None], greedy, best)
-    raise RuntimeError("policy iteration did not converge in 1000 improvements")
+    return here.mdp.expected_return(best_response(here.mdp)) - here.expected_return

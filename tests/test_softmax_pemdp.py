@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose
 from worlds import random_policy, seeds
 
 import pepg
-from pepg import theory
 
 entropies = st.sampled_from([0.0, 0.0, 0.1, 2.0])
 ROUNDING = 1.0 + 1e-9
@@ -319,7 +318,7 @@ def test_a_step_of_one_over_L_ascends(case, entropy):
         assert (value - last >= (gradient**2).sum(axis=(-2, -1)) / (2.0 * L) * (1.0 - 1e-9) - rounding).all()
 
 
-# Generators and games
+# The generator
 
 
 def test_random_environments():
@@ -332,30 +331,6 @@ def test_random_environments():
     many = pepg.random_softmax_pemdp(np.random.default_rng(3), 3, 2, 0.9, count=500)
     for array in (many.logit_map, many.reward_map):
         assert_allclose(np.sqrt((array**2).sum(axis=(-2, -1))).mean(), 1.0, atol=0.05)
-
-
-@given(seeds, st.floats(0.0, 0.9))
-def test_congestion_in_closed_form(seed, gamma):
-    """The stable policy has no better response, and the optimal one no better policy on a fine grid."""
-    rng = np.random.default_rng(seed)
-    env = pepg.pigou(rng.normal(size=2), rng.exponential(size=2), gamma)
-    stable, optimal = pepg.congestion_policies(env)
-    assert theory.best_response_gain(env, stable) <= 1e-9 / (1.0 - gamma)
-    share = np.linspace(0.0, 1.0, 2001)
-    grid = np.stack([share, 1.0 - share], axis=-1)[:, None]
-    best = pepg.performative_value(env, optimal)
-    assert pepg.performative_value(env, grid).max() <= best + 1e-12 / (1.0 - gamma)
-    assert pepg.performative_value(env, stable) <= best + 1e-12 / (1.0 - gamma)
-
-
-def test_pigou():
-    """Everyone takes the road whose cost is its traffic, the optimum is one half, and the price of anarchy is 4/3."""
-    env = pepg.pigou()
-    stable, optimal = pepg.congestion_policies(env)
-    assert_allclose(stable, [[0.0, 1.0]], atol=1e-15)
-    assert_allclose(optimal, [[0.5, 0.5]], atol=1e-15)
-    assert_allclose(pepg.performative_value(env, stable) / pepg.performative_value(env, optimal), 4.0 / 3.0, rtol=1e-15)
-    assert env.lipschitz_constants()[0] == 0.0
 
 
 # Errors
@@ -411,6 +386,3 @@ def test_errors_of_methods():
     for entropy in (-0.1, np.nan):
         with pytest.raises(ValueError, match=r"^entropy: "):
             env.smoothness(entropy)
-    for game in (env, pepg.pigou(slopes=(0.0, 0.0)), pepg.pigou(slopes=(-1.0, 2.0))):
-        with pytest.raises(ValueError, match=r"^env: expected one state"):
-            pepg.congestion_policies(game)

@@ -308,6 +308,23 @@ def test_gradient_domination_holds(env, seed, scale, other_scale):
     assert_allclose(residual, identity - advantage, rtol=0.0, atol=rounding)
 
 
+@given(gridworlds(), seeds, st.sampled_from([0.3, 2.0, 20.0]))
+def test_gradient_domination_holds_with_a_terminal_state(env, seed, scale):
+    """The goal has no occupancy and takes no part: the factors are those of the cells that the comparator visits."""
+    rng = np.random.default_rng(seed)
+    policy, optimum = random_policy(env, rng), random_policy(env, rng, scale=scale)
+    left, right, residual = theory.gradient_domination(env, policy, optimum)
+    assert np.isfinite(right) and left <= right + 1e-11 * largest_value(env, policy, optimum)
+    mdp = env.respond(policy)
+    reached, visits = (mdp.occupancy(p).sum(axis=-1) for p in (optimum, policy))
+    seen = [s for s in range(env.n_states) if reached[s] > 0.0]
+    mismatch = max(reached[s] / visits[s] for s in seen)
+    least = min(policy[s, mdp.advantage(policy)[s].argmax()] for s in seen)
+    g_env = pepg.performative_gradient(env, policy) - pepg.policy_gradient(env, policy)
+    norms = np.linalg.norm(pepg.performative_gradient(env, policy)) + np.linalg.norm(g_env)
+    assert_allclose(right - residual, np.sqrt(env.n_states) * mismatch / least * norms, rtol=1e-7, atol=1e-9 * mismatch / least)
+
+
 @settings(max_examples=15)
 @given(smaller, seeds)
 def test_gradient_domination_by_plain_loops(env, seed):
