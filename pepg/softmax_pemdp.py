@@ -50,6 +50,7 @@ class SoftmaxPeMDP(PeMDP):
     transition_strength: float = 1.0
     reward_strength: float = 1.0
     lead: tuple = field(init=False, repr=False)  # the leading axes, of all arguments together
+    _last: list = field(default_factory=list, init=False, repr=False)  # the last policy and its transitions, if any
 
     def __post_init__(self):
         rewards = np.asarray(self.rewards, dtype=float)
@@ -94,8 +95,14 @@ class SoftmaxPeMDP(PeMDP):
         return self.transition_strength[..., None, None] * logit_map, self.reward_strength[..., None, None] * reward_map
 
     def _transitions(self, logit_map, policy):
+        # A gradient asks for those of the policy that was just deployed.
+        if self._last and np.array_equal(self._last[0], policy):
+            return self._last[1]
         bend = (logit_map @ policy.reshape(*policy.shape[:-2], -1, 1))[..., 0]
-        return softmax(self.logits + bend.reshape(*bend.shape[:-1], *self.logits.shape[-3:]))
+        P = softmax(self.logits + bend.reshape(*bend.shape[:-1], *self.logits.shape[-3:]))
+        P.flags.writeable = False
+        self._last[:] = policy.copy(), P
+        return P
 
     def respond(self, policy):
         policy = self.check_policy(policy)
