@@ -113,10 +113,13 @@ class Notebook:
         """Put the executed copy's outputs into the notebook itself, without anything that differs between two runs."""
         import nbformat
 
-        notebook = nbformat.read(self.executed, as_version=4)
-        notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+        notebook = nbformat.read(self.source, as_version=4)
+        executed = [cell for cell in nbformat.read(self.executed, as_version=4).cells if cell.cell_type == "code"]
+        for cell, ran in zip((cell for cell in notebook.cells if cell.cell_type == "code"), executed, strict=True):
+            cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
         for cell in notebook.cells:
             cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
+        notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
         write_whole(self.source, lambda partial: nbformat.write(notebook, partial))
 
 
@@ -142,6 +145,11 @@ def main(arguments=None, root=PROJECT):
         sys.exit(f"no notebook {options.name}; there are {known}")
     if options.store and options.profile != "paper":
         sys.exit("only the paper profile's outputs are stored in the notebooks")
+    with locked(notebook.build / f"{options.name}.lock"):  # two runs of one notebook would share its stage
+        return _run(notebook, options)
+
+
+def _run(notebook, options):
     if notebook.is_current(options.needs) and (notebook.executed.exists() or not options.store):
         print(f"  {options.name:<28} up to date", flush=True)
     else:
