@@ -24,7 +24,8 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-LONGEST := 11_comparison 06_convergence# started first, so that the cores end together
+LONGEST := 11_comparison 06_convergence 12_step_size
+ORDERED := $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
 .PHONY: help figures store test lab bench clean active-environment $(NOTEBOOKS)
@@ -42,7 +43,7 @@ help:
 
 figures: $(READY)
 	@echo "Running the notebooks, $(PROFILE) profile, $(JOBS) at a time:"
-	@$(MAKE) --no-print-directory -k -j$(JOBS) $(LONGEST) $(NOTEBOOKS)
+	@$(MAKE) --no-print-directory -k -j$(JOBS) $(ORDERED)
 	@echo "Figures, data and tables: $(FIGURES)/ (listed in $(FIGURES)/manifest.json)"
 
 # A notebook that reads what another one published names it as a prerequisite.
@@ -54,7 +55,7 @@ $(NOTEBOOKS): | $(READY)
 	@$(PYTHON) notebooks/run.py $@ --profile $(PROFILE) $(addprefix --needs ,$^) $(STORE)
 
 store: $(READY)
-	@$(MAKE) --no-print-directory -k -j$(JOBS) $(NOTEBOOKS) STORE=--store
+	@$(MAKE) --no-print-directory -k -j$(JOBS) $(ORDERED) STORE=--store
 
 test: $(READY)
 	@rm -rf build/test

@@ -161,10 +161,10 @@ def certified_optimum(env, policies=None, tolerance=1e-4):
     best, best_x = np.full(n, -np.inf), np.full((n, n_states), 0.5)
 
     def look(index, x, value):
-        """Keep what is better than the best known of its instance."""
-        order = np.lexsort((value, index))
-        last = order[np.append(np.diff(index[order]) > 0, True)]  # the best of each instance
-        better = last[value[last] > best[index[last]]]
+        """Keep the best of each instance where it is better than the best known."""
+        better = np.flatnonzero(value > best[index])
+        better = better[np.lexsort((value[better], index[better]))]
+        better = better[np.diff(index[better], append=n) > 0]  # the last, and so the best, of each instance
         best[index[better]], best_x[index[better]] = value[better], x[better]
 
     look(index, known, instances.evaluate(index, known, 0.0)[0])

@@ -215,6 +215,20 @@ def test_the_bound_on_the_second_derivative_is_attained():
     assert_allclose(bend, 0.25**2 * 2.0 * (0.7 + 0.5), rtol=1e-12)
 
 
+def test_the_bound_on_the_second_derivative_has_the_right_size():
+    """A response of the transitions alone, strong and with a small discount: somewhere a quarter of m_2 is there."""
+    strength, h = 12.0, 1e-3
+    logit_map = np.zeros((2, 2, 2, 2, 2))
+    logit_map[:, :, 1, 0, 1] = 1.0  # all transitions follow the policy in state 0
+    logits = np.broadcast_to([0.0, -strength / 2.0], (2, 2, 2))
+    env = pepg.SoftmaxPeMDP(logits, logit_map, [[1.0, 1.0], [-1.0, -1.0]], np.zeros((2, 2, 2, 2)), 0.02, [0.5, 0.5], strength)
+    x = np.stack([np.linspace(0.1, 0.9, 801), np.full(801, 0.5)], axis=-1)
+    value, bound = _Instances(env).evaluate(np.zeros(801, int), x, h)
+    bend = 2.0 * (bound - value - h * np.abs(in_cube(env, x)).sum(axis=1))
+    ends = [pepg.performative_value(env, at(x + [step, 0.0])) for step in (-h, h)]
+    assert 0.25 < (np.abs(ends[0] - 2.0 * value + ends[1]) / bend).max() <= 1.0
+
+
 def test_a_wrong_bound_is_found_out():
     """With the second-order term left out, points of many boxes exceed their bounds: the checks above have teeth."""
     env, rng = random_pemdps(6, 10, transition_strength=3.0, reward_strength=3.0)

@@ -56,6 +56,21 @@ def test_response_equals_its_definition(case):
     assert mdp.gamma == env.gamma and (mdp.rho == env.rho).all() and not mdp.terminal.any()
 
 
+def test_the_last_response_is_not_taken_for_another():
+    """A policy that is changed in place, or one of another shape, is answered anew; the same policy with the same bytes."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(0), 3, 2, 0.9)
+    policy = random_policy(env, 0)
+    before = env.respond(policy).P
+    assert (env.respond(policy).P == before).all()
+    kept = before.copy()
+    policy[0] = [0.5, 0.5]
+    fresh = pepg.random_softmax_pemdp(np.random.default_rng(0), 3, 2, 0.9)
+    assert (env.respond(policy).P == fresh.respond(policy).P).all() and (env.respond(policy).P != kept).any()
+    assert env.respond(policy[None]).P.shape == (1, 3, 2, 3) and (before == kept).all()
+    with pytest.raises(ValueError, match="read-only"):
+        env.respond(policy).P[0] = 0.0
+
+
 @given(pemdps(count=3))
 def test_response_gradient_equals_differences_and_autograd(case):
     """Of sum d (r + gamma P V) with d and V held fixed, to 1e-7 and 1e-11, along directions that keep the row sums."""
