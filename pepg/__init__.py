@@ -1,6 +1,6 @@
 """Performative policy gradient, exact: performative MDPs, their values, their gradients and the algorithms."""
 
-from . import algorithms, theory
+from . import algorithms, certificate, theory, trajectories
 from .algorithms import Run
 from .gridworld import Gridworld
 from .mdp import MDP, PeMDP, best_response, softmax
@@ -15,6 +15,7 @@ __all__ = [
     "SoftmaxPeMDP",
     "algorithms",
     "best_response",
+    "certificate",
     "congestion_policies",
     "deploy",
     "performative_gradient",
@@ -24,4 +25,5 @@ __all__ = [
     "random_softmax_pemdp",
     "softmax",
     "theory",
+    "trajectories",
 ]

@@ -7,7 +7,7 @@ integer `seed` a near-uniform one (softmax of logits drawn from N(0, 0.1²)); an
 
 =============================== ========================================================================================
 pepg                            ascends the gradient of the performative value (Basu et al., arXiv 2512.20576)
-policy_gradient                 ascends without the environment's part; at rest it is performatively stable
+policy_gradient                 ascends without the environment's part; where it converges, to a stable policy
 repeated_policy_optimization    solves the regularised problem in the environment of the last policy (Mandal et al. 2023)
 repeated_gradient_ascent        takes one projected gradient step on the occupancy there (Mandal et al. 2023)
 =============================== ========================================================================================
@@ -241,7 +241,7 @@ def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None,
 
 
 def repeated_gradient_ascent(
-    env, *, policy=None, iterations=100, seed=None, step_size=1.0, regularization=1.0
+    env, *, policy=None, iterations=100, seed=None, step_size=1.0, regularization=0.1
 ):
     r"""Repeated gradient ascent (RGA): one projected gradient step of the regularised problem per deployment.
 

@@ -84,6 +84,6 @@ def performative_gradient(env, policy, entropy=0.0):
 def policy_gradient(env, policy, entropy=0.0):
     r"""The same without the environment's part: the policy gradient in M(π) held fixed, (..., S, A).
 
-    Its rest points are performatively stable (theory: R8).
+    A policy that ascending it converges to from finite logits is performatively stable (theory: R8).
     """
     return deploy(env, policy, entropy).policy_part

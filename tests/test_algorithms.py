@@ -214,7 +214,7 @@ def test_no_iterations(algorithm):
         (algorithms.pepg, 300, {"step_size": None, "entropy": 0.0}),
         (algorithms.policy_gradient, 300, {"step_size": None, "entropy": 0.0}),
         (algorithms.repeated_policy_optimization, 100, {"regularization": 0.1}),
-        (algorithms.repeated_gradient_ascent, 100, {"step_size": 1.0, "regularization": 1.0}),
+        (algorithms.repeated_gradient_ascent, 100, {"step_size": 1.0, "regularization": 0.1}),
     ],
 )
 def test_defaults(algorithm, iterations, settings):
