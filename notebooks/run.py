@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,7 @@ class Notebook:
         """
         import nbclient  # here, because these take a second that a notebook that is up to date need not wait for
         import papermill
+        from traitlets.config import Config
 
         self.stamp.unlink(missing_ok=True)
         shutil.rmtree(self.stage, ignore_errors=True)
@@ -79,14 +81,16 @@ class Notebook:
         os.environ["PEPG_OUTPUT"] = str(self.stage / "figures")
         os.environ["PEPG_PUBLISHED"] = str(self.published)
         try:
-            papermill.execute_notebook(
-                self.source,
-                self.executed,
-                parameters={} if self.profile == "paper" else {"profile": self.profile},
-                cwd=self.source.parent,
-                progress_bar=False,
-                extra_arguments=["--log-level=CRITICAL"],  # the kernel's notes on its transport are no news to a reader
-            )
+            with tempfile.TemporaryDirectory(prefix="pepg-") as folder:
+                papermill.execute_notebook(
+                    self.source,
+                    self.executed,
+                    parameters={} if self.profile == "paper" else {"profile": self.profile},
+                    cwd=self.source.parent,
+                    progress_bar=False,
+                    config=Config(KernelManager=kernel_sockets(folder)),
+                    extra_arguments=["--log-level=CRITICAL"],  # the kernel's notes on its shutdown are no news to a reader
+                )
         except (papermill.PapermillExecutionError, nbclient.exceptions.DeadKernelError) as error:
             name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
             return COLOUR.sub("", f"{name}: {text}").splitlines()[0]
@@ -121,6 +125,11 @@ class Notebook:
             cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags" and value}
         notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
         write_whole(self.source, lambda partial: nbformat.write(notebook, partial))
+
+
+def kernel_sockets(folder):
+    """How a kernel is spoken to: by sockets in `folder`, since kernels started at the same moment can pick the same port."""
+    return {"transport": "ipc", "ip": os.path.join(folder, f"kernel-{os.getpid()}-{time.monotonic_ns()}")}
 
 
 @contextmanager
