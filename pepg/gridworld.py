@@ -234,11 +234,25 @@ class Gridworld(PeMDP):
         occupancy = check_finite("occupancy", occupancy, shape).reshape(n, n_states, -1)
         value = check_finite("value", value, shape[:-1]).reshape(n, n_states)
         occupancy = np.moveaxis(occupancy, -1, 0) * self._alive  # (A, n, S)
-        moves, sigma = response.moves, response.sigma
 
-        # From P and r to agent 2's policy, and through its softmax to the mean action values.
+        # From P and r to agent 2's policy.
         worth = self._entry[:, None] + self.gamma * value[:, self.next_state.T].swapaxes(0, 1)
         by_action = np.concatenate([occupancy.sum(axis=0) * worth, (occupancy * worth).sum(axis=0)[None]])
+        return self._through_followers(response, by_action)
+
+    def transition_gradient(self, policy, weights):
+        response = self._response(policy)
+        if response.policy.ndim != 2:
+            raise ValueError(f"policy: expected shape {(self.n_states, self.n_actions)}, got {response.policy.shape}")
+        weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
+        entered = np.take_along_axis(weights, self.next_state[:, None], axis=-1) * self._alive[:, None, None]  # (S, A, move)
+        by_action = np.concatenate([entered.sum(axis=1).T, np.einsum("saa->s", entered)[None]])
+        return self._through_followers(response, by_action[:, None])
+
+    def _through_followers(self, response, by_action):
+        """Carry a gradient in agent 2's policy (5, n, S) back to the deployed ones, (..., S, A)."""
+        moves, sigma = response.moves, response.sigma
+        n = sigma.shape[1]
         by_mean = self.beta * sigma * (by_action - (sigma * by_action).sum(axis=0)) / self.n_followers
 
         # From the action values to each follower's values: the same right-hand side for all, one transposed solve.
@@ -249,8 +263,7 @@ class Gridworld(PeMDP):
 
         # The policy enters a follower's problem wherever agent 2 lets its move happen.
         let = by_mean[NONE][:, None] + adjoint * ((response.action == NONE) & self._alive)
-        gradient = np.einsum("nks,anks->nsa", let, response.entered)
-        return gradient.reshape(shape)
+        return np.einsum("nks,anks->nsa", let, response.entered).reshape(response.policy.shape)
 
     def _response(self, policy):
         last = self._last[0] if self._last else None

@@ -238,6 +238,29 @@ class PeMDP(ABC):
         something: a policy moves along the simplex.
         """
 
+    def transition_gradient(self, policy, weights):
+        r"""The gradient in π, (S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
+
+        policy (S, A) · weights (S, A, S). With :math:`R(d, V)` for :meth:`response_gradient`, which is linear in d and
+        affine in V for a given d,
+
+        .. math:: \nabla_\pi \sum C P_\pi = \frac{1}{\gamma} \Big( \sum_{s'} R(C(\cdot,\cdot,s'), e_{s'})
+                  - R\big(\textstyle\sum_{s'} C(\cdot,\cdot,s'), 0\big) \Big).
+
+        So it takes one response gradient for every s' that has a weight, and one more, where an environment has no
+        shorter way. Like that one's, only its differences within a row mean something.
+
+        Raises ValueError for γ = 0, where ``response_gradient`` does not see the transitions.
+        """
+        if not self.gamma > 0.0:
+            raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {self.gamma}")
+        weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
+        unit = np.eye(self.n_states)
+        gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros(self.n_states))
+        for s in np.flatnonzero(weights.any(axis=(0, 1))):
+            gradient = gradient + self.response_gradient(policy, weights[..., s], unit[s])
+        return gradient / self.gamma
+
     def check_policy(self, policy):
         """`policy` as an array (..., S, A), or a ValueError that names the first offence."""
         return check_policy(policy, self.n_states, self.n_actions)

@@ -20,14 +20,8 @@ advantages                               :math:`A(s_t,a_t)`, for the policy's sc
 On the transition's score :math:`A(s_t,a_t)` has mean zero, since :math:`E_{s'}[\nabla\log P(s'|s,a)] = 0`, and so has
 the advantage one step later (:func:`next_step`), since :math:`E_a[A(s,a)] = 0`: both lose the transition's part.
 
-**The transition's score by** ``response_gradient`` **alone.** Let :math:`R(d, V)` be the gradient in π of
-:math:`\sum d (r_\pi + \gamma P_\pi V)`. It is linear in d, and affine in V for a given d, so that
-
-.. math:: \nabla_\pi \sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a) = \frac{1}{\gamma} \Big( \sum_{s'} R(C(\cdot,\cdot,s'), e_{s'})
-          - R\big(\textstyle\sum_{s'} C(\cdot,\cdot,s'), 0\big) \Big),
-
-which with :math:`C(s,a,s') = \sum_t \gamma^t u_t 1[s_t=s, a_t=a, s_{t+1}=s'] / P_\pi(s'|s,a)` is the score's term. With
-γ = 0 there is no transition's part.
+**The transition's score.** Its term is the environment's ``transition_gradient``, that of :math:`\sum C P_\pi`, for
+:math:`C(s,a,s') = \sum_t \gamma^t u_t 1[s_t=s, a_t=a, s_{t+1}=s'] / P_\pi(s'|s,a)`. With γ = 0 there is none.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from .mdp import MDP, check_finite, to_logits
+from .mdp import MDP, to_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,24 +148,6 @@ def next_step(weights, gamma):
 # Estimates
 
 
-def transition_gradient(env, policy, weights):
-    r"""The gradient in π of :math:`\sum C(s,a,s') P_\pi(s'|s,a)` with the `weights` C (S, A, S) held fixed: (S, A).
-
-    From ``env.response_gradient`` alone, once for every s' that has a weight and once more. Like that one's, only its
-    differences within a row mean something.
-
-    Raises ValueError for γ = 0, where ``response_gradient`` does not see the transitions.
-    """
-    if not env.gamma > 0.0:
-        raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {env.gamma}")
-    weights = check_finite("weights", weights, (env.n_states, env.n_actions, env.n_states))
-    unit = np.eye(env.n_states)
-    gradient = -env.response_gradient(policy, weights.sum(axis=-1), np.zeros(env.n_states))
-    for s in np.flatnonzero(weights.any(axis=(0, 1))):
-        gradient = gradient + env.response_gradient(policy, weights[..., s], unit[s])
-    return gradient / env.gamma
-
-
 class _Visits:
     """Discounted sums over the steps of each trajectory, by (s, a) and by the transitions (s, a, s') that occur."""
 
@@ -232,13 +208,13 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
     if env.gamma > 0.0:
         size = n_pairs * env.n_states
         units = (np.eye(1, size, k).reshape(*visits.pairs, -1) for k in visits.triples)
-        gradients = np.array([transition_gradient(env, visits.policy, unit).ravel() for unit in units])
+        gradients = np.array([env.transition_gradient(visits.policy, unit).ravel() for unit in units])
         in_policy += visits.by_transition(weights if transition_weights is None else transition_weights) @ gradients
     return visits.policy_score(weights) + to_logits(visits.policy, in_policy.reshape(-1, *visits.pairs))
 
 
 def mean_gradient_estimate(env, policy, trajectories, weights, transition_weights=None, discounted=True):
-    r"""The mean of :func:`gradient_estimates` over the trajectories, (S, A), for at most S + 2 response gradients."""
+    r"""The mean of :func:`gradient_estimates` over the trajectories, (S, A): one gradient of P and one of r."""
     visits = _Visits(env, policy, trajectories, discounted)
     occupancy = visits.by_pair(np.ones_like(trajectories.rewards)).mean(axis=0)
     in_policy = env.response_gradient(visits.policy, occupancy, np.zeros(env.n_states))
@@ -246,7 +222,7 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
         by_transition = np.zeros(env.n_states * env.n_actions * env.n_states)
         mean = visits.by_transition(weights if transition_weights is None else transition_weights).mean(axis=0)
         by_transition[visits.triples] = mean
-        in_policy = in_policy + transition_gradient(env, visits.policy, by_transition.reshape(*visits.pairs, -1))
+        in_policy = in_policy + env.transition_gradient(visits.policy, by_transition.reshape(*visits.pairs, -1))
     return visits.policy_score(weights).mean(axis=0) + to_logits(visits.policy, in_policy)
 
 

@@ -28,7 +28,6 @@ from pepg.trajectories import (
     returns,
     sample_trajectories,
     temporal_differences,
-    transition_gradient,
     with_entropy_bonus,
 )
 
@@ -204,7 +203,7 @@ def test_transition_gradient_equals_differences(name):
     env, policy = small_world(name)
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(env.n_states, env.n_actions, env.n_states))
-    gradient = to_logits(policy, transition_gradient(env, policy, weights))
+    gradient = to_logits(policy, env.transition_gradient(policy, weights))
     h = 1e-4
     steps = h * np.array([-2.0, -1.0, 1.0, 2.0])[:, None, None, None]
     logits = np.log(policy) + steps * np.eye(policy.size).reshape(-1, *policy.shape)
@@ -213,15 +212,28 @@ def test_transition_gradient_equals_differences(name):
     assert_allclose(gradient.ravel(), expected, atol=1e-9)
 
 
+def test_gridworlds_transition_gradient_is_that_of_its_response_gradient():
+    """The gridworld's own, one adjoint solve, against the general way by one response gradient for every next state."""
+    env = pepg.Gridworld(n_followers=3)
+    policy = env.random_policies([0], scale=1.0)[0]
+    weights = np.random.default_rng(1).normal(size=(env.n_states, env.n_actions, env.n_states))
+    weights[env.goal] = 0.0
+    expected = to_logits(policy, pepg.PeMDP.transition_gradient(env, policy, weights))
+    assert_allclose(to_logits(policy, env.transition_gradient(policy, weights)), expected, atol=1e-12)
+    assert np.abs(expected).max() > 0.1
+    with pytest.raises(ValueError, match=r"^policy: expected shape \(64, 4\), got \(2, 64, 4\)"):
+        env.transition_gradient(np.stack([policy, policy]), weights)
+
+
 @pytest.mark.parametrize("name", ["softmax", "grid"])
 def test_transition_score_has_mean_zero(name):
     """C(s,a,s') = c(s,a) sums to c(s,a), whatever the policy: no gradient. And V in every row gives the third part of R3."""
     env, policy = small_world(name)
     here = pepg.deploy(env, policy)
     baseline = np.repeat(np.random.default_rng(0).normal(size=policy.shape)[..., None], env.n_states, axis=-1)
-    assert_allclose(to_logits(policy, transition_gradient(env, policy, baseline)), 0.0, atol=1e-13)
+    assert_allclose(to_logits(policy, env.transition_gradient(policy, baseline)), 0.0, atol=1e-13)
     weights = env.gamma * here.occupancy[..., None] * here.value
-    part = to_logits(policy, transition_gradient(env, policy, weights))
+    part = to_logits(policy, env.transition_gradient(policy, weights))
     assert_allclose(part, theory.gradient_parts(env, policy)[2], atol=1e-13)
     assert np.abs(part).max() > 1e-3
 
@@ -356,7 +368,7 @@ def test_no_discount_no_transitions():
     pooled = mean_gradient_estimate(env, policy, paths, weights)
     assert_allclose(pooled, gradient_estimates(env, policy, paths, weights).mean(axis=0), atol=1e-14)
     with pytest.raises(ValueError, match="^env: expected gamma > 0"):
-        transition_gradient(env, policy, np.zeros((2, 2, 2)))
+        env.transition_gradient(policy, np.zeros((2, 2, 2)))
 
 
 # Errors
@@ -395,4 +407,4 @@ def test_estimate_errors(function):
     with pytest.raises(ValueError, match=r"^policy: expected shape \(2, 2\), got \(2, 2, 2\)"):
         function(env, np.stack([policy, policy]), paths, weights)
     with pytest.raises(ValueError, match=r"^weights: expected shape \(\.\.\., 2, 2, 2\), got \(2, 2\)"):
-        transition_gradient(env, policy, policy)
+        env.transition_gradient(policy, policy)
