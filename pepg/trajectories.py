@@ -51,6 +51,12 @@ class Trajectories:
         """How many transitions were sampled."""
         return int(self.real.sum())
 
+    @property
+    def transitions(self):
+        """The steps taken as arrays (samples,), trajectory by trajectory: states, actions, rewards, next states."""
+        steps = self.states[:, :-1], self.actions, self.rewards, self.states[:, 1:]
+        return tuple(array[self.real] for array in steps)
+
 
 def _check_count(name, value):
     if not (np.ndim(value) == 0 and np.isfinite(value) and value == int(value) and value >= 1):
@@ -88,19 +94,21 @@ def sample_trajectories(mdp, policy, count, horizon, rng):
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
 
-    start = _inverse_cdf(mdp.rho)
-    act = _inverse_cdf(policy)
-    move = _inverse_cdf(mdp.P.reshape(-1, mdp.n_states))
+    # A terminal state keeps to itself, so that no step needs to ask.
+    n_states, n_actions = policy.shape
+    still = mdp.terminal[:, None]
+    act = _inverse_cdf(np.where(still, np.eye(1, n_actions), policy))
+    P = np.where(still[..., None], np.eye(n_states)[:, None], mdp.P).reshape(-1, n_states)
+    reached = np.argsort(P == 0.0, axis=-1, kind="stable")[:, : (P > 0.0).sum(axis=-1).max()]  # those with P > 0 first, in order
+    move = _inverse_cdf(np.take_along_axis(P, reached, axis=-1))
     states = np.empty((horizon + 1, count), dtype=np.intp)
-    actions = np.empty((horizon, count), dtype=np.intp)
-    real = np.empty((horizon, count), dtype=bool)
-    states[0] = np.searchsorted(start, rng.random(count), side="right")
-    for t in range(horizon):
-        first, second = rng.random((2, count))
-        now, real[t] = states[t], ~mdp.terminal[states[t]]
-        actions[t] = (act[:, now] <= first).sum(axis=0) * real[t]
-        then = (move[:, now * mdp.n_actions + actions[t]] <= second).sum(axis=0)
-        states[t + 1] = np.where(real[t], then, now)
+    pairs = np.empty((horizon, count), dtype=np.intp)
+    states[0] = np.searchsorted(_inverse_cdf(mdp.rho), rng.random(count), side="right")
+    for t, (first, second) in enumerate(rng.random((horizon, 2, count))):
+        now = states[t]
+        pairs[t] = now * n_actions + (act[:, now] <= first).sum(axis=0)
+        states[t + 1] = reached[pairs[t], (move[:, pairs[t]] <= second).sum(axis=0)]
+    actions, real = pairs % n_actions, ~mdp.terminal[states[:-1]]
     rewards = mdp.r[states[:-1], actions] * real
     return Trajectories(states.T, actions.T, rewards.T, real.T)
 
@@ -226,6 +234,20 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
     return visits.policy_score(weights).mean(axis=0) + to_logits(visits.policy, in_policy)
 
 
+def mean_policy_score(policy, trajectories, weights, gamma):
+    r"""What the trajectories say without the environment: the policy's part of the estimate, and the occupancy.
+
+    The means over the trajectories of :math:`\sum_t \gamma^t w_t \nabla_\theta\log\pi_\theta(a_t|s_t)` and of
+    :math:`\sum_t \gamma^t 1[s_t=s, a_t=a]`, (S, A) each.
+    """
+    pairs = (trajectories.states[:, :-1] * policy.shape[-1] + trajectories.actions).ravel()
+    time = gamma ** np.arange(trajectories.actions.shape[1]) * trajectories.real / len(trajectories.actions)
+    weighted, occupancy = (
+        np.bincount(pairs, (time * w).ravel(), policy.size).reshape(policy.shape) for w in (weights, np.ones_like(weights))
+    )
+    return weighted - policy * weighted.sum(axis=-1, keepdims=True), occupancy
+
+
 def hotelling(estimates, exact):
     r"""Whether the mean of `estimates` (n, S, A) is `exact` (S, A): Hotelling's :math:`T^2` and its p-value.
 
@@ -246,3 +268,41 @@ def hotelling(estimates, exact):
     mean = error.mean(axis=0)
     statistic = n * mean @ np.linalg.solve(np.cov(error.T).reshape(k, k), mean)
     return float(statistic), float(stats.f.sf(statistic * (n - k) / (k * (n - 1)), k, n - k))
+
+
+# What the data say of the environment
+
+
+def estimated_value(trajectories, gamma, prior, weight=1.0):
+    r"""The value (S,) of the policy that `trajectories` follow, from their transitions alone.
+
+    Least-squares temporal differences in a table, drawn to `prior` (S,) where data are few: with n(s) visits and
+    :math:`\hat P` their empirical transitions,
+
+    .. math:: n(s) \Big( V(s) - \gamma \sum_{s'} \hat P(s'|s) V(s') \Big) + w V(s) = \sum_{t: s_t = s} r_t + w \, prior(s),
+
+    so that a state never left keeps its prior. `weight` w > 0 counts as that many visits.
+    """
+    states, _, rewards, then = trajectories.transitions
+    n_states = len(prior)
+    moved = np.bincount(states * n_states + then, minlength=n_states**2).reshape(n_states, n_states)
+    system = np.diag(moved.sum(axis=-1) + weight) - gamma * moved
+    return np.linalg.solve(system, np.bincount(states, rewards, n_states) + weight * np.asarray(prior))
+
+
+def empirical_mdp(transitions, gamma, rho, n_actions):
+    r"""The MDP of averages over `transitions` (states, actions, rewards, next states), and how often each (s, a) occurs.
+
+    A state that no transition leaves is terminal, since nothing is known of what it is worth. A pair (s, a) that does not occur
+    in a state that others leave stays there without reward; whoever plans in this MDP is to avoid it.
+    """
+    states, actions, rewards, then = transitions
+    n_states = len(rho)
+    pairs = states * n_actions + actions
+    size = n_states * n_actions
+    moved = np.bincount(pairs * n_states + then, minlength=size * n_states).reshape(n_states, n_actions, n_states)
+    paid = np.bincount(pairs, rewards, size).reshape(n_states, n_actions)
+    counts = moved.sum(axis=-1)
+    some = np.maximum(counts, 1)
+    P = np.where((counts > 0)[..., None], moved / some[..., None], np.eye(n_states)[:, None])
+    return MDP(P, paid / some, gamma, rho, terminal=counts.sum(axis=-1) == 0), counts

@@ -16,7 +16,7 @@ from time import process_time
 import numpy as np
 
 import pepg
-from pepg.algorithms import closest_occupancy
+from pepg.retraining import closest_occupancy
 
 REPETITIONS, WARM_UP = 200, 20
 

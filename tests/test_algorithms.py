@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose
 from worlds import gridworlds, mdps, random_policy, seeds
 
 import pepg
-from pepg import algorithms
-from pepg.algorithms import closest_occupancy, policy_of_occupancy
+from pepg import algorithms, ascent, retraining
+from pepg.retraining import closest_occupancy, policy_of_occupancy
 
 RECORDED = Path(__file__).parent.parent / "notebooks" / "data" / "rpo_rga_iterates.json"
 ASCENTS = {algorithms.pepg: pepg.performative_gradient, algorithms.policy_gradient: pepg.policy_gradient}
@@ -76,7 +76,7 @@ def test_adaptive_step_equals_a_loop(algorithm):
 
 
 def steps_of(signs, noise=0.0):
-    rule = algorithms._Rprop()
+    rule = ascent._Rprop()
     return [float(rule(np.array([g]), np.array([noise]))[0]) for g in signs]
 
 
@@ -96,7 +96,7 @@ def test_adaptive_rule():
 
 def test_adaptive_rule_treats_each_logit_alone():
     """Two logits in one array behave as two arrays of one."""
-    rule, first, second = algorithms._Rprop(), [1.0, 1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, 0.0]
+    rule, first, second = ascent._Rprop(), [1.0, 1.0, -1.0, -1.0], [-1.0, 1.0, 1.0, 0.0]
     together = [rule(np.array(pair), np.zeros(2)) for pair in zip(first, second)]
     assert_allclose(together, np.transpose([steps_of(first), steps_of(second)]))
 
@@ -405,7 +405,7 @@ class Impatient(piqp.SparseSolver):
 @pytest.mark.parametrize("algorithm", RETRAINING)
 def test_a_solver_that_does_not_converge_raises(monkeypatch, algorithm):
     """The last iterate of a solver that has not converged is never returned."""
-    monkeypatch.setattr(algorithms.piqp, "SparseSolver", Impatient)
+    monkeypatch.setattr(retraining.piqp, "SparseSolver", Impatient)
     with pytest.raises(RuntimeError, match="PIQP.*MAX_ITER"):
         algorithm(small(), iterations=1)
 

@@ -1,0 +1,306 @@
+r"""The algorithms that learn from trajectories: performative policy gradients, retraining, and zeroth-order Frank-Wolfe.
+
+Each meets the environment in a :class:`pepg.run.Field` only, which counts what it deploys and samples. ``sampled_pepg`` with
+`response="exact"` is told one thing more, how the environment bends with the policy.
+"""
+
+import numpy as np
+
+from .ascent import Adam
+from .mdp import softmax, to_logits
+from .retraining import closest_occupancy, policy_of_occupancy
+from .run import Field, check_count, check_non_negative, check_number, check_positive, repeat, starting_policy
+from .trajectories import (
+    empirical_mdp,
+    estimated_value,
+    mean_gradient_estimate,
+    mean_policy_score,
+    returns,
+    temporal_differences,
+    with_entropy_bonus,
+)
+
+RESPONSES = ("exact", "learned")
+
+
+# Policy gradients
+
+
+def sampled_pepg(
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=0.2, response="exact",
+    exploration=1.0,
+):
+    r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, estimate, ascend in the logits.
+
+    Each iteration deploys the policy once and estimates its value from the transitions (:func:`estimated_value`, drawn to the last
+    estimate). The gradient is the estimate of R3 with temporal differences on both scores, unbiased for the true value and up to the
+    horizon. An Adam step of `step_size` follows it.
+
+    response : ``"exact"``: the scores of the response, of :math:`P_\pi` and :math:`r_\pi`, are the environment's.
+        ``"learned"``: nothing is known but the data. The response is that of a :class:`LearnedResponse` to the policies deployed so far,
+        which are the iterates with independent N(0, exploration²) added to their logits.
+
+    Raises ValueError for an argument out of range.
+    """
+    start = starting_policy(env, policy, seed)
+    field = Field(env, start, seed, trajectories, horizon)
+    if response not in RESPONSES:
+        raise ValueError(f"response: expected one of {', '.join(map(repr, RESPONSES))}, got {response!r}")
+    if response == "exact":
+
+        def gradient(policy, paths, weights, value):
+            return mean_gradient_estimate(env, policy, paths, weights)
+
+        return _ascend("sampled_pepg", env, field, start, iterations, step_size, gradient)
+
+    learned = LearnedResponse(env.n_states, env.n_actions)
+
+    def gradient(policy, paths, weights, value):
+        learned.observe(policy, paths)
+        by_policy, occupancy = mean_policy_score(policy, paths, weights, field.gamma)
+        return by_policy + to_logits(policy, learned.gradient(occupancy, field.gamma * value))
+
+    exploration = check_positive("exploration", exploration)
+    return _ascend("sampled_pepg", env, field, start, iterations, step_size, gradient, exploration)
+
+
+def sampled_policy_gradient(
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=0.2
+):
+    """:func:`sampled_pepg` without the environment's part of the gradient."""
+    start = starting_policy(env, policy, seed)
+    field = Field(env, start, seed, trajectories, horizon)
+
+    def gradient(policy, paths, weights, value):
+        return mean_policy_score(policy, paths, weights, field.gamma)[0]
+
+    return _ascend("sampled_policy_gradient", env, field, start, iterations, step_size, gradient)
+
+
+def _ascend(name, env, field, start, iterations, step_size, gradient, exploration=0.0):
+    rule = Adam(check_positive("step_size", step_size))
+    with np.errstate(divide="ignore"):
+        logits = np.log(start)
+    value = np.zeros(env.n_states)
+
+    def step(deployment):
+        nonlocal logits, value
+        policy = deployment.policy
+        if exploration > 0.0:
+            policy = softmax(logits + exploration * field.rng.normal(size=logits.shape))
+        paths = field.deploy(policy)
+        value = estimated_value(paths, field.gamma, prior=value)
+        weights = temporal_differences(paths, value, field.gamma)
+        logits = logits + rule(gradient(policy, paths, weights, value))
+        return softmax(logits)
+
+    return repeat(name, env, start, iterations, step, field=field)
+
+
+class LearnedResponse:
+    r"""A model of how transitions and rewards move with the policy, fitted on transitions of deployed policies only.
+
+    Affine in what the policy does in the same state,
+
+    .. math:: P_\pi(s'|s,a) = p_{sas'} + \sum_b W_{sas'b} \, \pi(b|s), \qquad r_\pi(s,a) = q_{sa} + \sum_b C_{sab} \, \pi(b|s),
+
+    fitted by least squares over all transitions observed, with a penalty of `ridge` on the squares of W and C and a weight that
+    falls by `memory` with every deployment. It is blind to what a state's response owes to the policy elsewhere, and an affine
+    function is a response's tangent at best: hence the memory.
+    """
+
+    def __init__(self, n_states, n_actions, ridge=1.0, memory=0.97):
+        self.ridge = check_positive("ridge", ridge)
+        self.memory = float(check_number("memory", memory, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))
+        self.shape = s, a = n_states, n_actions
+        # Weighted sums, by (s, a): of 1, of the features x = π(·|s), of x x', and of (1, x) times the outcomes (s', then r).
+        self.count = np.zeros((s, a))
+        self.features = np.zeros((s, a, a))
+        self.squares = np.zeros((s, a, a, a))
+        self.outcomes = np.zeros((s, a, s + 1))
+        self.products = np.zeros((s, a, a, s + 1))
+
+    def observe(self, policy, trajectories):
+        """Take in the transitions of one deployment of `policy` (S, A)."""
+        n_states, n_actions = self.shape
+        states, actions, rewards, then = trajectories.transitions
+        pairs = states * n_actions + actions
+        moved = np.bincount(pairs * n_states + then, minlength=n_states**2 * n_actions)
+        paid = np.bincount(pairs, rewards, n_states * n_actions)
+        outcomes = np.concatenate([moved.reshape(*self.shape, -1), paid.reshape(*self.shape, 1)], axis=-1)
+        count, x = outcomes[..., :-1].sum(axis=-1), policy[:, None]
+        news = {
+            "count": count,
+            "features": count[..., None] * x,
+            "squares": count[..., None, None] * x[..., None] * x[..., None, :],
+            "outcomes": outcomes,
+            "products": x[..., None] * outcomes[..., None, :],
+        }
+        for name, new in news.items():
+            setattr(self, name, self.memory * getattr(self, name) + new)
+
+    def slopes(self, weights):
+        r"""The slope in π(·|s), (S, A, A), of :math:`r(s,a) + \sum_{s'} weights(s') P(s'|s,a)`."""
+        weights = np.append(weights, 1.0)
+        mean = self.features / np.maximum(self.count, 1e-12)[..., None]
+        covariance = self.squares - mean[..., None] * self.features[..., None, :]
+        product = self.products @ weights - mean * (self.outcomes @ weights)[..., None]
+        system = covariance + self.ridge * np.eye(self.shape[1])
+        return np.linalg.solve(system, product[..., None])[..., 0]
+
+    def gradient(self, occupancy, weights):
+        r"""The gradient in π, (S, A), of :math:`\sum d(s,a) (r_\pi(s,a) + \sum_{s'} weights(s') P_\pi(s'|s,a))`."""
+        return (occupancy[..., None] * self.slopes(weights)).sum(axis=1)
+
+
+# Retraining
+
+
+def repeated_policy_optimization_fs(
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0
+):
+    r"""RPO from finite samples (RPO-FS): the regularised problem in the MDP that the last deployment's data suggest.
+
+    With averages :math:`\hat P, \hat r` over the transitions of the deployed policy and its occupancy :math:`\hat d` in that MDP,
+    :math:`d_{t+1} = \arg\max_d \langle d, \hat r \rangle - \frac{\lambda}{2} \|d\|_2^2` over the flow polytope of :math:`\hat P` with
+    :math:`d \le B \hat d` (`coverage` = B), and :math:`\pi_{t+1}(a|s) \propto d_{t+1}(s,a)`. This is the saddle point of the empirical
+    Lagrangian :math:`\hat L(d, h) = -\frac{\lambda}{2} \|d\|^2 + \langle \rho, h \rangle + \sum_{s,a} d(s,a) \, (\hat r(s,a) - h(s)
+    + \gamma \sum_{s'} \hat P(s'|s,a) h(s'))` (Mandal, Triantafyllou & Radanovic, ICML 2023), which they approach by a game of a few
+    rounds between d and h, solved to its end.
+
+    `w` < 1 is a gradually shifting environment (:class:`pepg.run.Field`). Raises ValueError for an argument out of range,
+    RuntimeError if the QP solver does not converge.
+    """
+    return _retrain(
+        "repeated_policy_optimization_fs", env, policy, iterations, seed, trajectories, horizon, regularization, coverage, w,
+        k=1, shares=lambda k: np.eye(1, k)[0],
+    )
+
+
+def delayed_repeated_retraining(
+    env, *, policy=None, iterations=33, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0,
+    k=3,
+):
+    r"""Delayed repeated retraining (DRR): deploy a policy `k` times, then retrain on the data of the last time.
+
+    An iteration is one retraining, as in :func:`repeated_policy_optimization_fs`, and takes k deployments: in a gradually shifting
+    environment (`w` < 1) the last finds it closest to its response (Rank, Triantafyllou, Mandal & Radanovic, UAI 2024).
+    """
+    return _retrain(
+        "delayed_repeated_retraining", env, policy, iterations, seed, trajectories, horizon, regularization, coverage, w, k,
+        shares=lambda k: np.eye(1, k)[0],
+    )
+
+
+def mixed_delayed_repeated_retraining(
+    env, *, policy=None, iterations=33, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0,
+    k=3, v=1.1,
+):
+    r"""Mixed delayed repeated retraining (MDRR): deploy a policy `k` times, then retrain on a mixture of the data.
+
+    Deployment :math:`t = 1, \dots, k` has weight :math:`w_t = \frac{v-1}{v^k-1} v^{t-1}`, `v` > 1. Transitions are taken newest first,
+    as many as keep the share of the newest j deployments at least at their weight, for every j; the rest is left out
+    (Rank, Triantafyllou, Mandal & Radanovic, UAI 2024).
+    """
+    v = float(check_number("v", v, "a finite number > 1", lambda x: x > 1.0))
+
+    def shares(k):
+        newest_first = v ** -np.arange(float(k))
+        return newest_first / newest_first.sum()
+
+    return _retrain(
+        "mixed_delayed_repeated_retraining", env, policy, iterations, seed, trajectories, horizon, regularization, coverage, w, k,
+        shares,
+    )
+
+
+def _retrain(
+    name, env, policy, iterations, seed, trajectories, horizon, regularization, coverage, w, k, shares
+):
+    start = starting_policy(env, policy, seed)
+    field = Field(env, start, seed, trajectories, horizon, w)
+    regularization = check_non_negative("regularization", regularization)
+    coverage = float(check_number("coverage", coverage, "a finite number >= 1", lambda x: x >= 1.0))
+    shares = shares(check_count("k", k))
+
+    def step(deployment):
+        newest_first = [field.deploy(deployment.policy).transitions for _ in shares][::-1]
+        data = [np.concatenate(arrays) for arrays in zip(*mixed(newest_first, shares))]
+        mdp, counts = empirical_mdp(data, field.gamma, field.rho, env.n_actions)
+        played = policy_of_occupancy(counts.astype(float))
+        bound = coverage * mdp.occupancy(played)
+        return policy_of_occupancy(closest_occupancy(mdp, mdp.r, regularization, bound))
+
+    return repeat(name, env, start, iterations, step, field=field)
+
+
+def mixed(newest_first, shares):
+    """The first transitions of each deployment, as many as :func:`mixed_delayed_repeated_retraining` takes of it.
+
+    newest_first : a tuple of arrays for each deployment · shares : (k,), their weights, summing to 1
+    """
+    sizes = np.cumsum([len(arrays[0]) for arrays in newest_first])
+    total = int(np.min(sizes / np.cumsum(shares)) + 1e-9)  # a whole number may come out of the division just below itself
+    taken = np.diff(np.minimum(sizes, total), prepend=0)
+    return [tuple(array[:n] for array in arrays) for arrays, n in zip(newest_first, taken)]
+
+
+# Zeroth order
+
+
+def zeroth_order_frank_wolfe(
+    env, *, policy=None, iterations=10, seed=None, trajectories=30, horizon=200, directions=5, perturbation=0.01, floor=0.02,
+    step_size=0.2, entropy=0.0,
+):
+    r"""Zeroth-order Frank-Wolfe (0-FW): the performative gradient from values of perturbed policies alone.
+
+    On the policies with every entry at least `floor` = Δ, and with `directions` = N, `perturbation` = δ < Δ and estimates
+    :math:`\hat V` of the value regularised by `entropy` = λ, each from one deployment,
+
+    .. math:: g = \frac{|S| (|A| - 1)}{2 N \delta} \sum_{i=1}^N \big( \hat V(\pi + \delta u_i) - \hat V(\pi - \delta u_i) \big) u_i
+
+    for :math:`u_i` uniform on the unit sphere of directions that keep row sums. `step_size` = β is the share of the way to the policy with
+    :math:`1 - \Delta (|A|-1)` on the best action of g in each state and Δ on the others (Chen & Huang, arXiv 2510.04430).
+    An iteration takes 2 N deployments. The start is drawn to the uniform policy as far as its smallest entry is below Δ.
+
+    Raises ValueError for an argument out of range.
+    """
+    start = starting_policy(env, policy, seed)
+    field = Field(env, start, seed, trajectories, horizon)
+    directions = check_count("directions", directions)
+    n_actions = env.n_actions
+    floor = float(check_number("floor", floor, f"a number in (0, 1/{n_actions})", lambda x: 0.0 < x < 1.0 / n_actions))
+    perturbation = float(check_number("perturbation", perturbation, "a number in (0, floor)", lambda x: 0.0 < x < floor))
+    step_size = float(check_number("step_size", step_size, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))
+    entropy = check_non_negative("entropy", entropy)
+    lowest = start.min()
+    if lowest < floor:
+        share = (floor - lowest) / (1.0 / n_actions - lowest)
+        start = (1.0 - share) * start + share / n_actions
+
+    def value(policy):
+        paths = with_entropy_bonus(field.deploy(policy), policy, entropy)
+        return returns(paths, field.gamma)[:, 0].mean()
+
+    def step(deployment):
+        gradient = zeroth_order_gradient(value, deployment.policy, directions, perturbation, field.rng)
+        target = np.where(np.eye(n_actions)[gradient.argmax(axis=-1)] == 1.0, 1.0 - floor * (n_actions - 1), floor)
+        return deployment.policy + step_size * (target - deployment.policy)
+
+    return repeat("zeroth_order_frank_wolfe", env, start, iterations, step, field=field)
+
+
+def zeroth_order_gradient(value, policy, directions, perturbation, rng):
+    r"""The estimate g of :func:`zeroth_order_frank_wolfe`, (S, A), from ``value(policy)``; 2 `directions` evaluations.
+
+    In expectation over the directions, and as the perturbation vanishes, it is the gradient in π projected on the
+    directions that keep row sums: :math:`E[u u^\top]` is that projection over its dimension |S| (|A| - 1).
+    """
+    n_states, n_actions = policy.shape
+    estimate = np.zeros_like(policy)
+    for _ in range(directions):
+        u = rng.normal(size=policy.shape)
+        u -= u.mean(axis=-1, keepdims=True)
+        u /= np.linalg.norm(u)
+        estimate += (value(policy + perturbation * u) - value(policy - perturbation * u)) * u
+    return n_states * (n_actions - 1) / (2.0 * directions * perturbation) * estimate

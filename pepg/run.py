@@ -1,0 +1,123 @@
+"""What a run of an algorithm is, the loop that all of them share, and the door through which some see only samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from .mdp import MDP
+from .performative import deploy
+from .trajectories import sample_trajectories
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    r"""What an algorithm did, iterate by iterate; T iterations, and the leading axes of the start after the first.
+
+    policies : (T + 1, ..., S, A), the start included
+    values : (T + 1, ...), the true :math:`V^\pi_\pi(\rho)` of each, without any bonus or penalty
+    shifts : (T, ...), the relative change of the occupancy, :math:`\|d_{t+1} - d_t\|_2 / \|d_t\|_2` with
+        :math:`d_t = d^{\pi_t}_{\pi_t}`
+    deployments, samples : (T + 1,), how many deployments, and transitions sampled, each iterate took so far
+    """
+
+    policies: np.ndarray
+    values: np.ndarray
+    shifts: np.ndarray
+    deployments: np.ndarray
+    samples: np.ndarray
+
+    @property
+    def policy(self):
+        """The last policy, (..., S, A)."""
+        return self.policies[-1]
+
+
+def starting_policy(env, policy, seed):
+    """`policy` where there is one; else the uniform policy, or a near-uniform one for an integer seed."""
+    if policy is not None:
+        return env.check_policy(policy)
+    if seed is None:
+        return env.uniform_policy()
+    return env.random_policies([seed])[0]
+
+
+def check_number(name, value, expected, good):
+    if not (np.ndim(value) == 0 and np.isfinite(value) and good(value)):
+        raise ValueError(f"{name}: expected {expected}, got {value}")
+    return value
+
+
+def check_positive(name, value):
+    return float(check_number(name, value, "a finite number > 0", lambda x: x > 0))
+
+
+def check_non_negative(name, value):
+    return float(check_number(name, value, "a finite number >= 0", lambda x: x >= 0))
+
+
+def check_count(name, value, least=1):
+    return int(check_number(name, value, f"a whole number >= {least}", lambda n: n >= least and n == int(n)))
+
+
+def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
+    """Evaluate, step: the loop of every algorithm. `step` maps the Deployment of a policy to the next policy.
+
+    An exact algorithm learns all from that one deployment. One that learns from samples reads nothing but the policy from it,
+    deploys in its `field`, and is charged what the field has counted: the evaluation is ours, not its own.
+    """
+    iterations = check_count("iterations", iterations, least=0)
+    policies = np.empty((iterations + 1, *start.shape))
+    values = np.empty((iterations + 1, *start.shape[:-2]))
+    shifts = np.empty((iterations, *start.shape[:-2]))
+    deployments = np.arange(iterations + 1)
+    samples = np.zeros(iterations + 1, dtype=int)
+    policies[0] = start
+    occupancy = None
+    for t in tqdm(range(iterations + 1), desc=name, leave=False, disable=None):
+        deployment = deploy(env, policies[t], entropy)
+        values[t] = deployment.expected_return
+        if t > 0:
+            change = np.linalg.norm(deployment.occupancy - occupancy, axis=(-2, -1))
+            shifts[t - 1] = change / np.linalg.norm(occupancy, axis=(-2, -1))
+        occupancy = deployment.occupancy
+        if t < iterations:
+            policies[t + 1] = step(deployment)
+            if field is not None:
+                deployments[t + 1], samples[t + 1] = field.deployments, field.samples
+    return Run(policies, values, shifts, deployments, samples)
+
+
+class Field:
+    r"""Where an algorithm that sees only samples deploys its policies: every deployment and every transition is counted.
+
+    trajectories, horizon : how many trajectories each deployment yields, and their most steps
+    start : (S, A), the policy at which the environment rests at first
+    w : in (0, 1], how much of the way to its response the environment goes at each deployment: with
+        :math:`M_0 = M(\pi_{start})`, :math:`M_t = (1 - w) M_{t-1} + w M(\pi_t)` in transitions and rewards (Rank et al., UAI
+        2024, for the second agent of the gridworld, where the two mean the same). 1 is the environment itself.
+    """
+
+    def __init__(self, env, start, seed, trajectories, horizon, w=1.0):
+        if start.ndim != 2:
+            raise ValueError(f"policy: expected shape {(env.n_states, env.n_actions)}, got {start.shape}")
+        self.rho, self.gamma = env.rho, env.gamma
+        self.trajectories, self.horizon = check_count("trajectories", trajectories), check_count("horizon", horizon)
+        self.deployments = self.samples = 0
+        self._env = env
+        self._w = float(check_number("w", w, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))
+        self._mdp = env.respond(start) if self._w < 1.0 else None
+        # A near-uniform start is drawn from the seed itself, so that the trajectories take a child of it.
+        self.rng = np.random.default_rng(np.random.SeedSequence(0 if seed is None else seed).spawn(1)[0])
+
+    def deploy(self, policy):
+        """Trajectories of `policy` (S, A) in the environment that answers it."""
+        mdp = self._env.respond(policy)
+        if self._w < 1.0:
+            last, w = self._mdp, self._w
+            mdp = MDP((1 - w) * last.P + w * mdp.P, (1 - w) * last.r + w * mdp.r, mdp.gamma, mdp.rho, mdp.terminal)
+        self._mdp = mdp
+        paths = sample_trajectories(mdp, policy, self.trajectories, self.horizon, self.rng)
+        self.deployments += 1
+        self.samples += paths.samples
+        return paths
