@@ -44,6 +44,7 @@ def sampled_pepg(
     """
     start = starting_policy(env, policy, seed)
     field = Field(env, start, seed, trajectories, horizon)
+    exploration = check_positive("exploration", exploration)
     if response not in RESPONSES:
         raise ValueError(f"response: expected one of {', '.join(map(repr, RESPONSES))}, got {response!r}")
     if response == "exact":
@@ -60,7 +61,6 @@ def sampled_pepg(
         by_policy, occupancy = mean_policy_score(policy, paths, weights, field.gamma)
         return by_policy + to_logits(policy, learned.gradient(occupancy, field.gamma * value))
 
-    exploration = check_positive("exploration", exploration)
     return _ascend("sampled_pepg", env, field, start, iterations, step_size, gradient, exploration)
 
 
@@ -161,12 +161,12 @@ def repeated_policy_optimization_fs(
 ):
     r"""RPO from finite samples (RPO-FS): the regularised problem in the MDP that the last deployment's data suggest.
 
-    With averages :math:`\hat P, \hat r` over the transitions of the deployed policy and its occupancy :math:`\hat d` in that MDP,
-    :math:`d_{t+1} = \arg\max_d \langle d, \hat r \rangle - \frac{\lambda}{2} \|d\|_2^2` over the flow polytope of :math:`\hat P` with
-    :math:`d \le B \hat d` (`coverage` = B), and :math:`\pi_{t+1}(a|s) \propto d_{t+1}(s,a)`. This is the saddle point of the empirical
-    Lagrangian :math:`\hat L(d, h) = -\frac{\lambda}{2} \|d\|^2 + \langle \rho, h \rangle + \sum_{s,a} d(s,a) \, (\hat r(s,a) - h(s)
-    + \gamma \sum_{s'} \hat P(s'|s,a) h(s'))` (Mandal, Triantafyllou & Radanovic, ICML 2023), which they approach by a game of a few
-    rounds between d and h, solved to its end.
+    With averages :math:`\hat P, \hat r` over the transitions and the occupancy :math:`\hat d` in that MDP of the actions in the
+    proportions in which they were taken, :math:`d_{t+1} = \arg\max_d \langle d, \hat r \rangle - \frac{\lambda}{2} \|d\|_2^2` over the
+    flow polytope of :math:`\hat P` with :math:`d \le B \hat d` (`coverage` = B), and :math:`\pi_{t+1}(a|s) \propto d_{t+1}(s,a)`. This is
+    the saddle point of the empirical Lagrangian :math:`\hat L(d, h) = -\frac{\lambda}{2} \|d\|^2 + \langle \rho, h \rangle + \sum_{s,a}
+    d(s,a) \, (\hat r(s,a) - h(s) + \gamma \sum_{s'} \hat P(s'|s,a) h(s'))` (Mandal, Triantafyllou & Radanovic, ICML 2023), with h = 0 in
+    a state that no transition leaves, which they approach by a game of a few rounds between d and h, solved to its end.
 
     `w` < 1 is a gradually shifting environment (:class:`pepg.run.Field`). Raises ValueError for an argument out of range,
     RuntimeError if the QP solver does not converge.
@@ -301,6 +301,6 @@ def zeroth_order_gradient(value, policy, directions, perturbation, rng):
     for _ in range(directions):
         u = rng.normal(size=policy.shape)
         u -= u.mean(axis=-1, keepdims=True)
-        u /= np.linalg.norm(u)
+        u /= np.linalg.norm(u) or 1.0  # a single action leaves no direction
         estimate += (value(policy + perturbation * u) - value(policy - perturbation * u)) * u
     return n_states * (n_actions - 1) / (2.0 * directions * perturbation) * estimate

@@ -25,6 +25,8 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     alive = np.flatnonzero(~mdp.terminal)
     n, n_actions = alive.size, mdp.n_actions
     lead = mdp.P.shape[:-3]
+    if not alive.size:
+        return np.zeros((*lead, mdp.n_states, n_actions))
     count = int(np.prod(lead))
     size = count * n * n_actions
     # The flow constraints, block by block: a column for each (s, a), with its rows in order, as CSC storage has them.
@@ -37,7 +39,8 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     rho = np.broadcast_to(mdp.rho[..., alive], (*lead, n)).ravel()
     linear = -np.broadcast_to(target, (*lead, mdp.n_states, n_actions))[..., alive, :].ravel()
 
-    upper = np.broadcast_to(bound, (*lead, mdp.n_states, n_actions))[..., alive, :].ravel()
+    upper = np.broadcast_to(bound, (*lead, mdp.n_states, n_actions))[..., alive, :].flatten()
+    upper[upper >= 1.0 / (1.0 - mdp.gamma)] = np.inf  # d sums to no more, and on wide bounds PIQP may not converge
     free = np.flatnonzero(upper > 0.0)  # an interior-point method needs an interior
     flow, linear, upper = flow[:, free], linear[free], upper[free]
 

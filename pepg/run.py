@@ -35,6 +35,8 @@ class Run:
 
 def starting_policy(env, policy, seed):
     """`policy` where there is one; else the uniform policy, or a near-uniform one for an integer seed."""
+    if not (seed is None or (isinstance(seed, (int, np.integer)) and seed >= 0)):
+        raise ValueError(f"seed: expected a whole number >= 0, or None, got {seed}")
     if policy is not None:
         return env.check_policy(policy)
     if seed is None:
@@ -43,7 +45,8 @@ def starting_policy(env, policy, seed):
 
 
 def check_number(name, value, expected, good):
-    if not (np.ndim(value) == 0 and np.isfinite(value) and good(value)):
+    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    if not (is_number and np.isfinite(value) and good(value)):
         raise ValueError(f"{name}: expected {expected}, got {value}")
     return value
 

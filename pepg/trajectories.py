@@ -179,7 +179,8 @@ class _Visits:
         if np.shape(weights) != (self.count, self.horizon):
             raise ValueError(f"weights: expected shape {(self.count, self.horizon)}, got {np.shape(weights)}")
         rows = np.arange(self.count)[:, None] * size + index
-        return np.bincount(rows.ravel(), (weights * self.factor).ravel(), self.count * size).reshape(self.count, size)
+        sums = np.bincount(rows.ravel(), (weights * self.factor).ravel(), self.count * size)
+        return sums[: self.count * size].reshape(self.count, size)  # size 0 where no step was taken
 
     def by_pair(self, weights):
         """(count, S, A)"""
@@ -216,7 +217,7 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
     if env.gamma > 0.0:
         size = n_pairs * env.n_states
         units = (np.eye(1, size, k).reshape(*visits.pairs, -1) for k in visits.triples)
-        gradients = np.array([env.transition_gradient(visits.policy, unit).ravel() for unit in units])
+        gradients = np.array([env.transition_gradient(visits.policy, unit).ravel() for unit in units]).reshape(-1, n_pairs)
         in_policy += visits.by_transition(weights if transition_weights is None else transition_weights) @ gradients
     return visits.policy_score(weights) + to_logits(visits.policy, in_policy.reshape(-1, *visits.pairs))
 

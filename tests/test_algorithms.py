@@ -8,7 +8,8 @@ import piqp
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import linprog
 from worlds import gridworlds, mdps, random_policy, seeds
 
 import pepg
@@ -113,6 +114,21 @@ def test_an_advantage_within_rounding_has_no_sign():
     moved = np.abs(advantage) > 1e-6
     assert moved.sum() > 10
     assert_allclose((ratios[1] - ratios[0])[moved], 0.1 * np.sign(advantage[moved]), rtol=1e-10)
+
+
+def test_adam():
+    """Entry by entry from the averages of all gradients so far; the first step is the size, whatever the gradient's."""
+    gradients = np.random.default_rng(0).normal(size=(7, 2, 3)) * [1e-3, 1.0, 1e3]
+    rule = ascent.Adam(0.2)
+    found = [rule(gradient) for gradient in gradients]
+    for t in range(1, 8):
+        # The averages written out: weights 0.9^age and 0.99^age, normalised to sum to 1.
+        first, second = (decay ** np.arange(t - 1, -1, -1.0)[:, None, None] for decay in (0.9, 0.99))
+        mean = (first * gradients[:t]).sum(axis=0) / first.sum()
+        square = (second * gradients[:t] ** 2).sum(axis=0) / second.sum()
+        assert_allclose(found[t - 1], 0.2 * mean / (np.sqrt(square) + 1e-8), rtol=1e-9)
+    assert_allclose(found[0], 0.2 * np.sign(gradients[0]), rtol=1e-3)
+    assert_allclose(ascent.Adam(0.2)(np.zeros(3)), 0.0)
 
 
 @pytest.mark.parametrize("algorithm", ASCENTS)
@@ -309,6 +325,61 @@ def optimal_return(mdp, reward):
             return world.expected_return(policy)
         policy[better] = np.eye(mdp.n_actions)[action_value.argmax(axis=1)[better]]
     raise AssertionError("policy iteration did not end")
+
+
+@given(mdps(max_gamma=0.95), st.sampled_from([0.05, 1.0]), st.sampled_from([1.5, 5.0]))
+def test_bounded_closest_occupancy_satisfies_the_optimality_conditions(world, weight, coverage):
+    """With d <= B d' for an occupancy d': as without, and the reduced cost is at most 0 where the bound holds d back."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    policy[0] = np.eye(mdp.n_actions)[0]  # some bounds are 0
+    target = rng.normal(size=policy.shape)
+    bound = coverage * mdp.occupancy(policy)
+    occupancy = closest_occupancy(mdp, target, weight, bound)
+    assert (occupancy >= 0.0).all() and (occupancy <= bound).all()
+    if mdp.terminal.all():
+        return
+    flow, inflow, d, alive = alive_problem(mdp, occupancy)
+    assert_allclose(flow @ d, inflow, rtol=0.0, atol=1e-8)
+    # Multipliers and conditions as a linear program: the least t with |reduced cost| <= t where d is free, >= -t at 0, <= t at
+    # the bound.
+    upper = bound[alive].ravel()
+    slope = target[alive].ravel() - weight * d
+    falls, rises = d < upper - 1e-6, d > 1e-6  # d may still rise: reduced cost >= 0; may fall: <= 0
+    rows = np.vstack([np.c_[-flow.T[falls], -np.ones(falls.sum())], np.c_[flow.T[rises], -np.ones(rises.sum())]])
+    sides = np.concatenate([-slope[falls], slope[rises]])
+    found = linprog(np.append(np.zeros(alive.size), 1.0), rows, sides, bounds=[(None, None)] * alive.size + [(0.0, None)])
+    assert found.status == 0 and found.fun < 1e-6
+
+
+@given(mdps(max_gamma=0.95))
+def test_bounds_that_cannot_bind_change_nothing(world):
+    """d sums to 1/(1-gamma) at most: from there on, and however large, a bound gives the same bits as none."""
+    mdp, rng = world
+    target = rng.normal(size=(mdp.n_states, mdp.n_actions))
+    free = closest_occupancy(mdp, target, 0.1)
+    for bound in (1.0 / (1.0 - mdp.gamma), 1e3 / (1.0 - mdp.gamma), 1e9, 1e15, np.full(target.shape, 1e12)):
+        assert_array_equal(closest_occupancy(mdp, target, 0.1, bound), free)
+
+
+def test_bounded_closest_occupancy_edges():
+    """An occupancy as its own bound is the only one left; an action with bound 0 is not taken; leading axes; no live state."""
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(4), (3, 4, 2))
+    mdp = pepg.MDP(P, rng.normal(size=(3, 4, 2)), 0.8, np.full(4, 0.25), terminal=[3])
+    policy = rng.dirichlet(np.ones(2), size=(3, 4))
+    policy[:, 1] = [0.0, 1.0]
+    occupancy = mdp.occupancy(policy)
+    # d' - d >= 0 obeys the flow without inflow, so it is 0; the solver's residual of 1e-12 over 1 - gamma is what remains.
+    assert_allclose(closest_occupancy(mdp, mdp.r, 0.1, occupancy), occupancy, atol=1e-8)
+    bounded = closest_occupancy(mdp, mdp.r, 1.0, 1.7 * occupancy)
+    assert (bounded[:, 1, 0] == 0.0).all() and (bounded <= 1.7 * occupancy).all()
+    assert np.abs(bounded - closest_occupancy(mdp, mdp.r, 1.0)).max() > 0.01
+    for i in range(3):
+        single = pepg.MDP(P[i], mdp.r[i], 0.8, mdp.rho, mdp.terminal)
+        assert_allclose(closest_occupancy(single, single.r, 1.0, 1.7 * occupancy[i]), bounded[i], atol=QP_ERROR)
+    over = pepg.MDP(P, mdp.r, 0.8, mdp.rho, terminal=[0, 1, 2, 3])
+    assert_array_equal(closest_occupancy(over, mdp.r, 0.1), np.zeros((3, 4, 2)))
 
 
 @given(mdps(max_gamma=0.95))

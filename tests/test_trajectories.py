@@ -20,10 +20,14 @@ from pepg import theory
 from pepg.mdp import to_logits
 from pepg.trajectories import (
     Trajectories,
+    _inverse_cdf,
     advantages,
+    empirical_mdp,
+    estimated_value,
     gradient_estimates,
     hotelling,
     mean_gradient_estimate,
+    mean_policy_score,
     next_step,
     returns,
     sample_trajectories,
@@ -112,6 +116,80 @@ def test_paths_have_their_probabilities(name):
     observed = np.append(observed[~rare], observed[rare].sum())
     keep = expected > 0.0
     assert stats.chisquare(observed[keep], expected[keep] * count / expected.sum()).pvalue > LEVEL
+
+
+class Constant(np.random.Generator):
+    """Every uniform number is the same."""
+
+    def __init__(self, value):
+        super().__init__(np.random.PCG64(0))
+        self.value = value
+
+    def random(self, size):
+        return np.full(size, self.value)
+
+
+def test_an_outcome_of_probability_zero_is_never_selected():
+    """Not by the least uniform number, 0, nor by the largest; and each outcome has the length of its interval."""
+    rows = np.array([[0.0, 0.0, 0.25, 0.75, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0], [0.1, 0.2, 0.3, 0.4 - 1e-9, 0.0]])
+    table = _inverse_cdf(rows)
+    ends = np.array([0.0, np.nextafter(1.0, 0.0)])
+    selected = (table[..., None] <= ends).sum(axis=0)
+    assert_array_equal(selected, [[2, 3], [0, 4], [0, 0], [0, 3]])
+    P = np.array([[[0.0, 0.5, 0.5], [0.0, 1.0, 0.0]], [[0.25, 0.75, 0.0], [0.0, 0.0, 1.0]], [[0.0, 0.0, 1.0], [0.3, 0.0, 0.7]]])
+    mdp = pepg.MDP(P, np.zeros((3, 2)), 0.9, [0.0, 1.0, 0.0])
+    policy = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]])
+    for end, states in zip(ends, ([1, 0, 1, 0], [1, 1, 1, 1])):
+        found = sample_trajectories(mdp, policy, 1, 3, Constant(end))
+        assert_array_equal(found.states[0], states)
+        assert_array_equal(found.actions[0], np.array([0, 1, 0]) if end == 0.0 else np.zeros(3))
+    u = (np.arange(10_000) + 0.5) / 10_000
+    share = [np.bincount((column[:, None] <= u).sum(axis=0), minlength=5) / 10_000 for column in table.T]
+    assert_allclose(share, rows, atol=1e-4)
+
+
+def test_transitions_where_rows_differ_in_their_outcomes():
+    """Chi-square for every (s, a), with one to five next states in any order, given how often each (s, a) occurs."""
+    rng = np.random.default_rng(0)
+    P = rng.exponential(size=(6, 3, 6)) * (rng.random((6, 3, 6)) < 0.5)
+    P[0] = 0.0
+    P[..., 4] += 0.05  # so that no row is empty, and those of state 0 have one outcome
+    P /= P.sum(axis=-1, keepdims=True)
+    assert set((P > 0.0).sum(axis=-1).ravel()) >= {1, 2, 3, 4, 5}
+    mdp = pepg.MDP(P, rng.normal(size=(6, 3)), 0.9, np.full(6, 1.0 / 6.0), terminal=[2])
+    policy = rng.dirichlet(np.ones(3), size=6)
+    policy[1] = [0.0, 1.0, 0.0]
+    found = sample_trajectories(mdp, policy, 4000, 40, rng)
+    states, actions, rewards, then = found.transitions
+    assert_array_equal(rewards, mdp.r[states, actions])
+    assert not (states == 2).any() and (then == 2).any()
+    counts = np.zeros(P.shape)
+    np.add.at(counts, (states, actions, then), 1.0)
+    tests = []
+    for s, a in np.ndindex(6, 3):
+        n, possible = counts[s, a].sum(), P[s, a] > 0.0
+        assert (counts[s, a, ~possible] == 0.0).all() and (n > 0) == (policy[s, a] > 0.0 and s != 2)
+        if n > 0 and possible.sum() > 1:
+            tests.append(stats.chisquare(counts[s, a, possible], n * P[s, a, possible]).pvalue)
+    by_pair = counts.sum(axis=-1)
+    for s in (0, 3, 4, 5):
+        tests.append(stats.chisquare(by_pair[s], by_pair[s].sum() * policy[s]).pvalue)
+    assert len(tests) > 12 and min(tests) * len(tests) > LEVEL
+
+
+@given(mdps(), st.integers(1, 8), st.integers(1, 6))
+def test_transitions_are_the_steps_taken(world, count, horizon):
+    """One by one, trajectory by trajectory."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    found = sample_trajectories(mdp, policy, count, horizon, rng)
+    expected = [
+        (found.states[i, t], found.actions[i, t], found.rewards[i, t], found.states[i, t + 1])
+        for i, t in np.ndindex(count, horizon)
+        if not mdp.terminal[found.states[i, t]]
+    ]
+    assert list(zip(*found.transitions)) == expected
+    assert len(expected) == found.samples
 
 
 def normal_tests_on_visits(env, mdp, policy, followed):
@@ -369,6 +447,144 @@ def test_no_discount_no_transitions():
     assert_allclose(pooled, gradient_estimates(env, policy, paths, weights).mean(axis=0), atol=1e-14)
     with pytest.raises(ValueError, match="^env: expected gamma > 0"):
         env.transition_gradient(policy, np.zeros((2, 2, 2)))
+
+
+def test_mean_policy_score_is_the_estimate_without_a_response():
+    """Where nothing responds the two agree; and the occupancy is that of every step taken, discounted."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(0), 4, 3, 0.8, 0.0, 0.0)
+    policy = random_policy(env, 1)
+    mdp = env.respond(policy)
+    mdp = pepg.MDP(mdp.P, mdp.r, mdp.gamma, mdp.rho, terminal=[1])
+    rng = np.random.default_rng(0)
+    paths = sample_trajectories(mdp, policy, 9, 12, rng)
+    assert not paths.real.all()
+    weights = rng.normal(size=paths.actions.shape)
+    score, occupancy = mean_policy_score(policy, paths, weights, 0.8)
+    assert_allclose(score, mean_gradient_estimate(env, policy, paths, weights), atol=1e-13)
+    expected = np.zeros((4, 3))
+    for i, t in np.argwhere(paths.real):
+        expected[paths.states[i, t], paths.actions[i, t]] += 0.8**t / 9
+    assert_allclose(occupancy, expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_mean_policy_score_in_expectation(name):
+    """Over all trajectories: the policy's part of R3 and the occupancy, each over the steps of the horizon."""
+    env, policy = small_world(name)
+    here = pepg.deploy(env, policy)
+    probability, paths = enumerate_trajectories(here.mdp, policy, 3)
+    # The function takes plain means, so that a path's weight is its number times its probability.
+    table = advantages(paths, here.mdp.advantage(policy)) * (len(probability) * probability)[:, None]
+    occupancy = visits(here.mdp, policy, 3, env.gamma)
+    assert_allclose(mean_policy_score(policy, paths, table, env.gamma)[0], occupancy * here.mdp.advantage(policy), atol=1e-14)
+
+
+def test_no_steps_no_estimates():
+    """Trajectories that start in a terminal state say nothing, and no more than that."""
+    env = pepg.Gridworld(n_followers=2, grid=[[-0.01, 1.0]])
+    policy = env.uniform_policy()
+    states = np.ones((5, 4), dtype=int)
+    still = Trajectories(states, states[:, 1:] * 0, np.zeros((5, 3)), np.zeros((5, 3), dtype=bool))
+    assert still.samples == 0 and all(len(part) == 0 for part in still.transitions)
+    weights = np.ones((5, 3))
+    assert_array_equal(gradient_estimates(env, policy, still, weights), np.zeros((5, 2, 4)))
+    assert_array_equal(mean_gradient_estimate(env, policy, still, weights), np.zeros((2, 4)))
+    assert_array_equal(mean_policy_score(policy, still, weights, 0.9), np.zeros((2, 2, 4)))
+    assert_array_equal(estimated_value(still, 0.9, prior=[3.0, 4.0]), [3.0, 4.0])
+    mdp, counts = empirical_mdp(still.transitions, 0.9, env.rho, 4)
+    assert mdp.terminal.all() and not counts.any()
+
+
+# What the data say of the environment
+
+
+def in_proportion(mdp, policy, each):
+    """One step a trajectory, from every state alike: `each` for every (s, a), in the proportions of policy and P."""
+    counts = np.rint(each * policy[..., None] * mdp.P).astype(int)
+    assert_allclose(counts, each * policy[..., None] * mdp.P, atol=1e-9)
+    s, a, then = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(mdp.P.shape))
+    alive = ~mdp.terminal[s]
+    s, a, then = s[alive], a[alive], then[alive]
+    return Trajectories(np.stack([s, then], axis=1), a[:, None], mdp.r[s, a][:, None], np.ones((len(s), 1), dtype=bool))
+
+
+def rational_world():
+    """Policy and transitions in eighths, with a terminal state."""
+    rng = np.random.default_rng(0)
+    P = rng.multinomial(8, np.full(4, 0.25), (4, 2)) / 8.0
+    mdp = pepg.MDP(P, rng.normal(size=(4, 2)), 0.9, np.full(4, 0.25), terminal=[3])
+    policy = np.array([[3.0, 5.0], [8.0, 0.0], [1.0, 7.0], [4.0, 4.0]]) / 8.0
+    return mdp, policy
+
+
+def test_estimated_value_in_the_limit():
+    """From data in exact proportions, with next to no weight on the prior: the exact value. With all weight: the prior."""
+    mdp, policy = rational_world()
+    paths = in_proportion(mdp, policy, 64)
+    prior = np.array([5.0, -5.0, 1.0, 0.0])
+    assert_allclose(estimated_value(paths, mdp.gamma, prior, weight=1e-9), mdp.value(policy), atol=1e-8)
+    assert_allclose(estimated_value(paths, mdp.gamma, prior, weight=1e12), prior, atol=1e-8)
+
+
+@given(mdps(max_gamma=0.95), st.integers(1, 8), st.floats(0.1, 5.0))
+def test_estimated_value_solves_its_equation(world, count, weight):
+    """n(s) (V(s) - gamma mean V(s')) + w V(s) = sum of rewards + w prior(s), state by state; never left: the prior."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.ones(mdp.n_actions), size=mdp.n_states)
+    paths = sample_trajectories(mdp, policy, count, 6, rng)
+    prior = rng.normal(size=mdp.n_states)
+    value = estimated_value(paths, mdp.gamma, prior, weight)
+    residual = weight * (value - prior)
+    for s, _, reward, then in zip(*paths.transitions):
+        residual[s] += value[s] - mdp.gamma * value[then] - reward
+    assert_allclose(residual, 0.0, atol=1e-10)
+    never = np.setdiff1d(np.arange(mdp.n_states), paths.transitions[0])
+    assert_allclose(value[never], prior[never], atol=1e-14)
+
+
+def test_estimated_value_from_many_trajectories():
+    """t tests on 40 estimates from 4,000 trajectories each: the exact value, and not that of a policy 5 % off."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(0), 4, 2, 0.6, 2.0)
+    policy = random_policy(env, 1)
+    mdp = env.respond(policy)
+    found = [
+        estimated_value(sample_trajectories(mdp, policy, 4000, 20, np.random.default_rng(seed)), 0.6, np.zeros(4)) for seed in range(40)
+    ]
+    off = mdp.value(0.95 * policy + 0.05 * np.eye(2)[0])
+    for value, good in ((mdp.value(policy), True), (off, False)):
+        assert (4 * stats.ttest_1samp(found, value, axis=0).pvalue.min() > LEVEL) == good
+
+
+@given(mdps(), st.integers(1, 8), st.integers(1, 8))
+def test_empirical_mdp_by_loops(world, count, horizon):
+    """Averages where there are data; a state never left is terminal; a pair never taken elsewhere stays, unpaid."""
+    mdp, rng = world
+    policy = rng.dirichlet(np.full(mdp.n_actions, 0.5), size=mdp.n_states)
+    transitions = sample_trajectories(mdp, policy, count, horizon, rng).transitions
+    found, counts = empirical_mdp(transitions, mdp.gamma, mdp.rho, mdp.n_actions)
+    for s, a in np.ndindex(mdp.n_states, mdp.n_actions):
+        here = [(reward, then) for *pair, reward, then in zip(*transitions) if pair == [s, a]]
+        assert counts[s, a] == len(here)
+        if here:
+            assert_allclose(found.r[s, a], np.mean([reward for reward, _ in here]), atol=1e-14)
+            assert_allclose(found.P[s, a], np.mean([np.eye(mdp.n_states)[then] for _, then in here], axis=0), atol=1e-14)
+        else:
+            assert found.r[s, a] == 0.0 and found.P[s, a, s] == 1.0
+    assert_array_equal(found.terminal, [s not in transitions[0] for s in range(mdp.n_states)])
+    assert_array_equal(found.rho, mdp.rho)
+    assert found.gamma == mdp.gamma
+
+
+def test_empirical_mdp_in_the_limit():
+    """From data in exact proportions: the MDP, with its terminal state."""
+    mdp, policy = rational_world()
+    found, counts = empirical_mdp(in_proportion(mdp, policy, 64).transitions, mdp.gamma, mdp.rho, 2)
+    taken = (policy > 0.0) & ~mdp.terminal[:, None]
+    assert_allclose(found.P[taken], mdp.P[taken], atol=1e-15)
+    assert_allclose(found.r[taken], mdp.r[taken], atol=1e-14)
+    assert_array_equal(found.terminal, mdp.terminal)
+    assert_array_equal(counts, np.where(mdp.terminal[:, None], 0.0, 64 * policy))
+    assert_allclose(found.value(policy), mdp.value(policy), atol=1e-13)
 
 
 # Errors
