@@ -24,7 +24,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-LONGEST := 11_comparison 06_convergence 12_step_size
+LONGEST := 14_finite_samples 17_local_optima 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 12_step_size
 ORDERED := $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 

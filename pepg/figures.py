@@ -19,16 +19,33 @@ from .files import checksum, write_whole
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Okabe & Ito's palette, which colour-blind readers can tell apart: the same colour for the same algorithm everywhere.
+# The same colour for the same algorithm everywhere: Okabe & Ito's palette, with three dark or pale colours of Tol's muted one where its
+# eight do not suffice. Colour-blind readers can tell them apart; the line styles differ too. A finite-sample PePG or PG wears the exact one's.
 COLORS = {
     "PePG": "#D55E00",
     "PePG, entropy": "#E69F00",
+    "PePG, learned": "#661100",
     "PG": "#0072B2",
     "RPO": "#009E73",
+    "RPO-FS": "#56B4E9",
     "RGA": "#CC79A7",
+    "DRR": "#332288",
+    "MDRR": "#000000",
+    "0-FW": "#DDCC77",
     "reference": "#555555",
 }
-LINES = {"PePG": "-", "PePG, entropy": (0, (5, 1)), "PG": (0, (4, 1.5, 1, 1.5)), "RPO": (0, (2, 1)), "RGA": (0, (1, 1))}
+LINES = {
+    "PePG": "-",
+    "PePG, entropy": (0, (5, 1)),
+    "PePG, learned": (0, (6, 1, 1, 1)),
+    "PG": (0, (4, 1.5, 1, 1.5)),
+    "RPO": (0, (2, 1)),
+    "RPO-FS": (0, (3, 1)),
+    "RGA": (0, (1, 1)),
+    "DRR": (0, (3, 1, 1, 1, 1, 1)),
+    "MDRR": (0, (7, 1.5)),
+    "0-FW": (0, (1, 0.6)),
+}
 
 
 def use_style():
