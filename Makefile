@@ -25,15 +25,17 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 LONGEST := 14_finite_samples 17_local_optima 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 12_step_size
-ORDERED := $(LONGEST) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
+COMPANION := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))# and not those of a reader's own
+ORDERED := $(filter $(NOTEBOOKS),$(LONGEST)) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
-.PHONY: help figures store test lab bench clean active-environment $(NOTEBOOKS)
+.PHONY: help figures store new test lab bench clean active-environment $(NOTEBOOKS)
 
 help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
 	@echo "make figures PROFILE=quick   the same in seconds, with fewer seeds, under build/quick/"
 	@echo "make NOTEBOOK                one notebook, with what it reads, e.g. make 11_comparison"
+	@echo "make new NAME=my_experiment  a notebook of your own from the template; then make my_experiment"
 	@echo "make test                    unit and property tests, every notebook's outputs, every figure's data"
 	@echo "make lab                     JupyterLab on notebooks/"
 	@echo "make bench                   what a value, a gradient and a linear solve cost on this machine"
@@ -57,10 +59,14 @@ $(NOTEBOOKS): | $(READY)
 store: $(READY)
 	@$(MAKE) --no-print-directory -k -j$(JOBS) $(ORDERED) STORE=--store
 
+new: $(READY)
+	@test -n "$(NAME)" || { echo "make new NAME=my_experiment: a name is missing" >&2; exit 1; }
+	@$(PYTHON) notebooks/new.py -- "$(NAME)"
+
 test: $(READY)
 	@rm -rf build/test
 	$(PYTHON) -m pytest -n $(JOBS) tests
-	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout 1200 notebooks
+	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout 1200 $(COMPANION)
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest tests/regenerated.py
 
 lab: $(READY)

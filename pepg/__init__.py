@@ -2,6 +2,8 @@
 
 from . import algorithms, certificate, theory, trajectories
 from .algorithms import Run
+from .check import check_environment
+from .function_pemdp import FunctionPeMDP
 from .gridworld import Gridworld
 from .mdp import MDP, PeMDP, best_response, softmax
 from .performative import deploy, performative_gradient, performative_value, policy_gradient
@@ -10,12 +12,14 @@ from .softmax_pemdp import SoftmaxPeMDP, congestion_policies, pigou, random_soft
 __all__ = [
     "MDP",
     "PeMDP",
+    "FunctionPeMDP",
     "Gridworld",
     "Run",
     "SoftmaxPeMDP",
     "algorithms",
     "best_response",
     "certificate",
+    "check_environment",
     "congestion_policies",
     "deploy",
     "performative_gradient",

@@ -66,6 +66,17 @@ def check_finite(name, array, shape):
     return array
 
 
+def check_terminal(terminal, n_states):
+    """`terminal` (a state, a sequence of states, a mask or None) as a mask (S,), or a ValueError."""
+    mask = np.zeros(n_states, dtype=bool)
+    if terminal is not None:
+        try:
+            mask[np.asarray(terminal)] = True
+        except IndexError as error:
+            raise ValueError(f"terminal: expected states below {n_states} or a mask of them: {error}") from None
+    return mask
+
+
 def softmax(logits):
     r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A)."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -113,12 +124,7 @@ class MDP:
         n_states, n_actions = P.shape[-3:-1]
         rho = check_finite("rho", self.rho, (n_states,))
         check_distributions("rho", rho)
-        terminal = np.zeros(n_states, dtype=bool)
-        if self.terminal is not None:
-            try:
-                terminal[np.asarray(self.terminal)] = True
-            except IndexError as error:
-                raise ValueError(f"terminal: expected states below {n_states} or a mask of them: {error}") from None
+        terminal = check_terminal(self.terminal, n_states)
         r = check_finite("r", self.r, (n_states, n_actions))
         for name, array in (("P", P), ("r", r), ("rho", rho), ("terminal", terminal)):
             array = array.view()

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -14,18 +15,18 @@ import yaml
 from pepg.figures import checksum
 
 PROJECT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))  # the companion's; a reader's own are the reader's
 MANIFEST = json.loads((PROJECT / "figures" / "manifest.json").read_text(encoding="utf-8"))
 
 
-def _load_runner():
-    spec = importlib.util.spec_from_file_location("run", PROJECT / "notebooks" / "run.py")
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, PROJECT / "notebooks" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-run = _load_runner()
+run, new = _load("run"), _load("new")
 
 
 # Pins
@@ -79,6 +80,22 @@ def test_ci_runs_the_readmes_test_command():
     assert "    make test " in (PROJECT / "README.md").read_text(encoding="utf-8")
 
 
+def test_readmes_examples_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    """Without a warning, and with what their comments say."""
+    monkeypatch.chdir(tmp_path)
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    names = {"__name__": "__main__"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for block in re.findall(r"```python\n(.*?)```", readme, re.S):
+            exec(block, names)
+    assert "all checks passed" in capsys.readouterr().out
+    assert names["left"] == pytest.approx(names["right"], rel=1e-6, abs=1e-10)
+    assert len(names["table"]) == 2 * 5 * 51
+    ends = names["table"].groupby("algorithm")["value"].last()
+    assert ends["PePG"] > 1.6 and ends["PG"] < 0.1
+
+
 # Notebooks and figures
 
 
@@ -106,7 +123,7 @@ def test_manifest_lists_every_figure_with_its_checksum():
     assert files == set(MANIFEST)
     for file, entry in MANIFEST.items():
         assert checksum(PROJECT / "figures" / file) == entry["sha256"], file
-        assert entry["notebook"] in {path.stem for path in NOTEBOOKS}
+        assert (PROJECT / "notebooks" / f"{entry['notebook']}.ipynb").exists(), f"{file}: no notebook behind it"
         assert entry["parameters"]["profile"] == "paper"
         if entry["kind"] == "figure":
             assert entry["data"] in MANIFEST, f"{file}: no data behind it"
@@ -213,6 +230,50 @@ def test_stored_outputs_are_those_of_the_run(small):
 
 
 def test_module_imports_without_the_notebooks_extra():
-    """`pip install .` gives a pepg that needs neither matplotlib nor pandas."""
-    code = "import sys, pepg; sys.exit(any(name in sys.modules for name in ('matplotlib', 'pandas', 'seaborn')))"
+    """`pip install .` gives a pepg that needs no package of an extra."""
+    extras = ("matplotlib", "pandas", "seaborn", "joblib", "gymnasium", "distributed")
+    code = f"import sys, pepg; sys.exit(any(name in sys.modules for name in {extras}))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# A reader's own notebook
+
+
+@pytest.fixture
+def template(small):
+    """The small project with a template notebook that has run, and a Makefile."""
+    notebook = nbformat.read(small / "notebooks" / "one.ipynb", as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# 21 · Your own environment\nCopied by `make new`."))
+    notebook.cells[-1].source = notebook.cells[-1].source.replace("'one'", f"'{new.TEMPLATE}'")
+    notebook.cells[-1].update(outputs=[nbformat.v4.new_output("stream", text="old\n")], execution_count=2)
+    nbformat.write(notebook, small / "notebooks" / f"{new.TEMPLATE}.ipynb")
+    (small / "Makefile").write_text((PROJECT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
+    return small
+
+
+def test_new_notebook_carries_its_own_name_and_runs(template, capsys):
+    new.main(["my_experiment"], root=template)
+    assert "make my_experiment" in capsys.readouterr().out
+    notebook = nbformat.read(template / "notebooks" / "my_experiment.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].source == "# my_experiment\nCopied by `make new`."
+    assert new.TEMPLATE not in json.dumps(notebook)
+    for cell in notebook.cells[1:]:
+        assert cell.outputs == [] and cell.execution_count is None
+    assert run.main(["my_experiment"], root=template) == 0
+    assert "my_experiment_a.csv" in _published(template)
+
+
+@pytest.mark.parametrize("name", ["my experiment", "22_mine", "../mine", "mein-experiment", "", "test", "figures", "new"])
+def test_new_notebook_refuses_a_name_that_make_cannot_use(template, name):
+    before = sorted((template / "notebooks").iterdir())
+    with pytest.raises(SystemExit, match="NAME: "):
+        new.main(["--", name], root=template)
+    assert sorted((template / "notebooks").iterdir()) == before
+
+
+def test_new_notebook_overwrites_none(template):
+    (template / "notebooks" / "mine.ipynb").write_text("precious")
+    with pytest.raises(SystemExit, match="mine.ipynb exists"):
+        new.main(["mine"], root=template)
+    assert (template / "notebooks" / "mine.ipynb").read_text() == "precious"
