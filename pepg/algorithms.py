@@ -3,6 +3,7 @@ r"""The algorithms: functions of an environment that return a :class:`Run`.
 All are called alike, ``<name>(env, *, policy=None, iterations=..., seed=None, ...)``, and measured by the same number,
 the true performative value :math:`V^\pi_\pi(\rho)` of every policy that they would deploy. Where `policy` is None the
 start is the uniform policy, or with an integer `seed` a near-uniform one (softmax of logits drawn from N(0, 0.1²)).
+``pepg(env)`` alone does more than one ascent from there: see :func:`pepg`.
 
 **Exact**: `policy` is the start (S, A), or several (..., S, A) that run side by side; nothing else is drawn.
 

@@ -7,9 +7,9 @@ Each meets the environment in a :class:`pepg.run.Field` only, which counts what 
 import numpy as np
 
 from .ascent import Adam
-from .mdp import softmax, to_logits
+from .mdp import check_count, check_non_negative, check_number, check_positive, softmax, to_logits
 from .retraining import closest_occupancy, policy_of_occupancy
-from .run import Field, check_count, check_non_negative, check_number, check_positive, repeat, starting_policy
+from .run import Field, repeat, starting_policy
 from .trajectories import (
     empirical_mdp,
     estimated_value,

@@ -77,6 +77,26 @@ def check_terminal(terminal, n_states):
     return mask
 
 
+def check_number(name, value, expected, good):
+    """`value` where it is a finite number that is `good`, or a ValueError that says what was `expected`."""
+    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    if not (is_number and np.isfinite(value) and good(value)):
+        raise ValueError(f"{name}: expected {expected}, got {value}")
+    return value
+
+
+def check_positive(name, value):
+    return float(check_number(name, value, "a finite number > 0", lambda x: x > 0))
+
+
+def check_non_negative(name, value):
+    return float(check_number(name, value, "a finite number >= 0", lambda x: x >= 0))
+
+
+def check_count(name, value, least=1):
+    return int(check_number(name, value, f"a whole number >= {least}", lambda n: n >= least and n == int(n)))
+
+
 def softmax(logits):
     r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A)."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -4,7 +4,8 @@ import numpy as np
 import piqp
 from scipy.sparse import csc_array, eye_array
 
-from .run import check_non_negative, check_positive, repeat, starting_policy
+from .mdp import check_non_negative, check_positive
+from .run import repeat, starting_policy
 
 QP_TOLERANCE = 1e-12  # residuals and duality gap; d itself is then exact to about the root of it
 NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
@@ -41,7 +42,7 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
 
     upper = np.broadcast_to(bound, (*lead, mdp.n_states, n_actions))[..., alive, :].flatten()
     upper[upper >= 1.0 / (1.0 - mdp.gamma)] = np.inf  # d sums to no more, and on wide bounds PIQP may not converge
-    free = np.flatnonzero(upper > 0.0)  # an interior-point method needs an interior
+    free = np.flatnonzero(upper > QP_TOLERANCE)  # an interior-point method needs an interior
     flow, linear, upper = flow[:, free], linear[free], upper[free]
 
     solver = piqp.SparseSolver()

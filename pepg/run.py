@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from .mdp import MDP
+from .mdp import MDP, check_count, check_number
 from .performative import deploy
 from .trajectories import sample_trajectories
 
@@ -44,27 +44,10 @@ def starting_policy(env, policy, seed):
     return env.random_policies([seed])[0]
 
 
-def check_number(name, value, expected, good):
-    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-    if not (is_number and np.isfinite(value) and good(value)):
-        raise ValueError(f"{name}: expected {expected}, got {value}")
-    return value
-
-
-def check_positive(name, value):
-    return float(check_number(name, value, "a finite number > 0", lambda x: x > 0))
-
-
-def check_non_negative(name, value):
-    return float(check_number(name, value, "a finite number >= 0", lambda x: x >= 0))
-
-
-def check_count(name, value, least=1):
-    return int(check_number(name, value, f"a whole number >= {least}", lambda n: n >= least and n == int(n)))
-
-
 def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
     """Evaluate, step: the loop of every algorithm. `step` maps the Deployment of a policy to the next policy.
+
+    `entropy` is one coefficient, or one per iterate (iterations + 1,).
 
     An exact algorithm learns all from that one deployment. One that learns from samples reads nothing but the policy from it,
     deploys in its `field`, and is charged what the field has counted: the evaluation is ours, not its own.
@@ -75,10 +58,11 @@ def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
     shifts = np.empty((iterations, *start.shape[:-2]))
     deployments = np.arange(iterations + 1)
     samples = np.zeros(iterations + 1, dtype=int)
+    entropy = np.broadcast_to(entropy, iterations + 1)
     policies[0] = start
     occupancy = None
     for t in tqdm(range(iterations + 1), desc=name, leave=False, disable=None):
-        deployment = deploy(env, policies[t], entropy)
+        deployment = deploy(env, policies[t], entropy[t])
         values[t] = deployment.expected_return
         if t > 0:
             change = np.linalg.norm(deployment.occupancy - occupancy, axis=(-2, -1))

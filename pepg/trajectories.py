@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from .mdp import MDP, to_logits
+from .mdp import MDP, check_count, to_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,6 @@ class Trajectories:
         return tuple(array[self.real] for array in steps)
 
 
-def _check_count(name, value):
-    if not (np.ndim(value) == 0 and np.isfinite(value) and value == int(value) and value >= 1):
-        raise ValueError(f"{name}: expected a whole number >= 1, got {value}")
-    return int(value)
-
-
 def _inverse_cdf(probabilities):
     """Distributions (..., n) as a table (n - 1, ...): as many of its entries are <= u as the outcome that u selects.
 
@@ -90,7 +84,7 @@ def sample_trajectories(mdp, policy, count, horizon, rng):
     policy = mdp.check_policy(policy)
     if policy.ndim != 2:
         raise ValueError(f"policy: expected shape {(mdp.n_states, mdp.n_actions)}, got {policy.shape}")
-    count, horizon = _check_count("count", count), _check_count("horizon", horizon)
+    count, horizon = check_count("count", count), check_count("horizon", horizon)
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: expected a numpy.random.Generator, got {type(rng).__name__}")
 

@@ -171,6 +171,89 @@ def test_default_gridworld_from_epsilon_greedy():
     assert_allclose(retraining.values[-1], -0.0874, atol=1e-4)
 
 
+# Rounds, what pepg does with the environment alone
+
+
+def test_rounds_equal_their_stages_run_apart():
+    """Five stages of 8: plain, policy gradient, from where that rests, then twice from the best so far, annealed."""
+    env, start = small(), random_policy(small(), 4)
+    run = algorithms.pepg(env, policy=start, iterations=40, rounds=(0.0, 0.01, 0.003))
+    stages = [run.policies[8 * k : 8 * k + 8] for k in range(5)]
+
+    def inside(policy):
+        return 0.95 * policy + 0.05 / 4
+
+    def falling(first):  # to 0 after half of the stage
+        return [first * max(0.0, 1.0 - t / 4) for t in range(8)]
+
+    assert_allclose(stages[0], algorithms.pepg(env, policy=start, iterations=7).policies, rtol=1e-9)
+    assert_allclose(stages[1], algorithms.policy_gradient(env, policy=start, iterations=7).policies, rtol=1e-9)
+    begin, entropy = inside(stages[1][-1]), falling(0.0)
+    for k, following in ((2, 0.01), (3, 0.003), (4, None)):
+        ascent_alone = algorithms.pepg(env, policy=begin, iterations=7, entropy=entropy)
+        assert_allclose(stages[k], ascent_alone.policies, rtol=1e-9)
+        so_far = run.values[: 8 * k + 8]
+        best = run.policies[so_far.argmax()]
+        if following is not None:
+            begin, entropy = inside(best), falling(following)
+    assert (run.policy == best).all()
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 2, 3, 4, 5, 6, 7, 11, 23, 60])
+def test_rounds_end_at_the_best_policy_deployed(iterations):
+    """For any number of iterations, side by side; so never below the stable policy that they pass."""
+    env = small(beta=20.0)
+    run = algorithms.pepg(env, policy=random_policy(env, 5, (3,)), iterations=iterations, rounds=ascent.ROUNDS)
+    assert_allclose(run.values[-1], run.values.max(axis=0), rtol=1e-12)
+    assert_allclose(run.values, pepg.performative_value(env, run.policies), rtol=1e-10, atol=1e-12)
+
+
+def test_pepg_alone_is_the_recipe_and_with_a_start_one_ascent():
+    env = small()
+    alone = algorithms.pepg(env, iterations=30)
+    uniform = {"policy": env.uniform_policy(), "iterations": 30}
+    plain = algorithms.pepg(env, **uniform)
+    assert (alone.policies == algorithms.pepg(env, rounds=(0.0, 0.01, 0.003), **uniform).policies).all()
+    assert (plain.policies == algorithms.pepg(env, rounds=(), **uniform).policies).all()
+    assert (plain.policies == algorithms.pepg(env, iterations=30, rounds=()).policies).all()
+    assert np.abs(alone.policies - plain.policies).max() > 0.01
+    for setting in ({"seed": 3}, {"step_size": 1.0}, {"entropy": 0.1}):
+        one = algorithms.pepg(env, iterations=30, **setting).policies
+        assert (one == algorithms.pepg(env, iterations=30, rounds=(), **setting).policies).all()
+
+
+def test_pepg_alone_leaves_the_local_optimum_below_the_stable_policy():
+    """beta = 20, 50 followers: from the uniform policy one ascent rests at 0.10, the policy gradient at 0.158."""
+    env = pepg.Gridworld(eps=0.5, beta=20.0, n_followers=50)
+    run = algorithms.pepg(env)
+    assert run.values[59] < 0.12 and run.values[119] > 0.155
+    assert run.values[-1] > 0.172
+
+
+def test_rounds_with_a_step_size_or_entropy():
+    for setting in ({"step_size": 0.1}, {"entropy": 0.1}):
+        with pytest.raises(ValueError, match="^rounds: expected none with"):
+            algorithms.pepg(small(), rounds=(0.0,), **setting)
+    with pytest.raises(ValueError, match="^rounds: expected a finite number >= 0, got -1"):
+        algorithms.pepg(small(), rounds=(0.0, -1.0))
+
+
+@pytest.mark.parametrize("algorithm", ASCENTS)
+def test_one_entropy_coefficient_for_each_iterate(algorithm):
+    env, start = small(), random_policy(small(), 6)
+    coefficients = np.array([0.5, 0.4, 0.0, 0.2])
+    run = algorithm(env, policy=start, iterations=3, step_size=0.7, entropy=coefficients)
+    theta = np.log(start)
+    for policy, coefficient in zip(run.policies, coefficients):
+        assert_allclose(policy, pepg.softmax(theta), rtol=1e-11)
+        theta = theta + 0.7 * ASCENTS[algorithm](env, policy, coefficient)
+    constant = algorithm(env, policy=start, iterations=3, entropy=np.full(4, 0.3))
+    assert (constant.policies == algorithm(env, policy=start, iterations=3, entropy=0.3).policies).all()
+    for wrong in ([0.1, 0.1], [0.1, 0.1, 0.1, -0.1], [0.1, np.nan, 0.1, 0.1], np.ones((2, 4))):
+        with pytest.raises(ValueError, match="^entropy: expected"):
+            algorithm(env, policy=start, iterations=3, entropy=wrong)
+
+
 # What every run promises
 
 
@@ -227,7 +310,7 @@ def test_no_iterations(algorithm):
 @pytest.mark.parametrize(
     ("algorithm", "iterations", "settings"),
     [
-        (algorithms.pepg, 300, {"step_size": None, "entropy": 0.0}),
+        (algorithms.pepg, 300, {"step_size": None, "entropy": 0.0, "rounds": (0.0, 0.01, 0.003)}),
         (algorithms.policy_gradient, 300, {"step_size": None, "entropy": 0.0}),
         (algorithms.repeated_policy_optimization, 100, {"regularization": 0.1}),
         (algorithms.repeated_gradient_ascent, 100, {"step_size": 1.0, "regularization": 0.1}),
