@@ -24,7 +24,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-LONGEST := 14_finite_samples 17_local_optima 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 12_step_size
+LONGEST := 14_finite_samples 17_local_optima 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 18_strength 12_step_size
 COMPANION := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))# and not those of a reader's own
 ORDERED := $(filter $(NOTEBOOKS),$(LONGEST)) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
@@ -64,7 +64,7 @@ new: $(READY)
 	@$(PYTHON) notebooks/new.py -- "$(NAME)"
 
 test: $(READY)
-	@rm -rf build/test
+	@rm -rf build/test build/sweeps/[0-9]*
 	$(PYTHON) -m pytest -n $(JOBS) tests
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout 1200 $(COMPANION)
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest tests/regenerated.py

@@ -4,6 +4,7 @@ import dis
 import sys
 from dataclasses import fields, is_dataclass
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 
@@ -14,10 +15,11 @@ from .mdp import PeMDP
 
 # Modules of this package that no result depends on.
 _BESIDE = ("experiments.py", "figures.py", "files.py", "fingerprint.py", "gymnasium.py")
+_UNDER = ("numpy", "scipy", "piqp", "autograd")  # and the packages that results do depend on
 
 
 def fingerprint(value):
-    """Hexadecimal digits that stand for `value` and for the sources of this package.
+    """Hexadecimal digits that stand for `value`, for the sources of this package and for the versions of those below it.
 
     A function enters with its settings (defaults, what it encloses, what a partial fills in) and its code: one defined in
     a script or notebook with the global values that it names, any other with the checksum of its file. An environment
@@ -27,7 +29,8 @@ def fingerprint(value):
     Raises ValueError for an object of which no hash can be made.
     """
     sources = [path for path in sorted(Path(__file__).parent.glob("*.py")) if path.name not in _BESIDE]
-    return joblib.hash([[checksum(path) for path in sources], _contents(value, ())], hash_name="sha1")
+    below = [version(name) for name in _UNDER]
+    return joblib.hash([[checksum(path) for path in sources], below, _contents(value, ())], hash_name="sha1")
 
 
 def _contents(value, inside):
