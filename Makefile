@@ -24,7 +24,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-LONGEST := 14_finite_samples 17_local_optima 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 18_strength 12_step_size
+LONGEST := 17_local_optima 14_finite_samples 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 18_strength 12_step_size
 COMPANION := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))# and not those of a reader's own
 ORDERED := $(filter $(NOTEBOOKS),$(LONGEST)) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
@@ -50,6 +50,7 @@ figures: $(READY)
 
 # A notebook that reads what another one published names it as a prerequisite.
 00_overview: 11_comparison
+11_comparison: 17_local_optima
 07_summary: 01_performative_mdps 02_performance_difference 03_policy_gradient_theorem \
   04_entropy_regularisation 05_gradient_domination 06_convergence
 
