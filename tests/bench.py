@@ -38,7 +38,7 @@ def main():
     rng = np.random.default_rng(0)
     rounds = REPETITIONS + WARM_UP
     values, gradients, retrained = pepg.softmax(rng.normal(size=(3, rounds, env.n_states, env.n_actions)))
-    ascent = pepg.algorithms.pepg(env, iterations=rounds).policies
+    ascent = pepg.algorithms.pepg(env, policy=env.uniform_policy(), iterations=rounds).policies
     systems = np.eye(env.n_states) - env.gamma * rng.dirichlet(np.ones(env.n_states), (50, env.n_states))
     right_hand_sides = rng.normal(size=(50, env.n_states, 1))
 
