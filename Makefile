@@ -24,18 +24,17 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-LONGEST := 17_local_optima 14_finite_samples 11_comparison 06_convergence 15_baseline_fidelity 16_released_program 18_strength 12_step_size
-COMPANION := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))# and not those of a reader's own
-ORDERED := $(filter $(NOTEBOOKS),$(LONGEST)) $(filter-out $(LONGEST),$(NOTEBOOKS))# the longest first, so that the cores end together
+BUILD = $(PYTHON) -m pepg.companion.build --profile $(PROFILE) --jobs $(JOBS)
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
-.PHONY: help figures store new test lab bench clean active-environment $(NOTEBOOKS)
+.PHONY: help figures store claims new test lab bench clean active-environment $(NOTEBOOKS)
 
 help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
 	@echo "make figures PROFILE=quick   the same in seconds, with fewer seeds, under build/quick/"
 	@echo "make NOTEBOOK                one notebook, with what it reads, e.g. make 11_comparison"
 	@echo "make new NAME=my_experiment  a notebook of your own from the template; then make my_experiment"
+	@echo "make claims                  every claim of the notebooks: what is stated, and what was measured"
 	@echo "make test                    unit and property tests, every notebook's outputs, every figure's data"
 	@echo "make lab                     JupyterLab on notebooks/"
 	@echo "make bench                   what a value, a gradient and a linear solve cost on this machine"
@@ -44,30 +43,27 @@ help:
 	@echo; echo "Notebooks: $(NOTEBOOKS)"
 
 figures: $(READY)
-	@echo "Running the notebooks, $(PROFILE) profile, $(JOBS) at a time:"
-	@$(MAKE) --no-print-directory -k -j$(JOBS) $(ORDERED)
-	@echo "Figures, data and tables: $(FIGURES)/ (listed in $(FIGURES)/manifest.json)"
-
-# A notebook that reads what another one published names it as a prerequisite.
-00_overview: 11_comparison
-11_comparison: 17_local_optima
-07_summary: 01_performative_mdps 02_performance_difference 03_policy_gradient_theorem \
-  04_entropy_regularisation 05_gradient_domination 06_convergence
+	@$(BUILD)
 
 $(NOTEBOOKS): | $(READY)
-	@$(PYTHON) notebooks/run.py $@ --profile $(PROFILE) $(addprefix --needs ,$^) $(STORE)
+	@$(BUILD) $@
 
 store: $(READY)
-	@$(MAKE) --no-print-directory -k -j$(JOBS) $(ORDERED) STORE=--store
+	@$(BUILD) --store
+
+claims: $(READY)
+	@$(PYTHON) -m pepg.companion.claims $(FIGURES)
 
 new: $(READY)
 	@test -n "$(NAME)" || { echo "make new NAME=my_experiment: a name is missing" >&2; exit 1; }
-	@$(PYTHON) notebooks/new.py -- "$(NAME)"
+	@$(PYTHON) -m pepg.companion.new -- "$(NAME)"
 
+# The companion's notebooks, whose names start with a digit and not a reader's own; each on one core, the longest first.
 test: $(READY)
 	@rm -rf build/test build/sweeps/[0-9]*
 	$(PYTHON) -m pytest -n $(JOBS) tests
-	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --nbval --nbval-cell-timeout 1200 $(COMPANION)
+	PEPG_OUTPUT=$(CURDIR)/build/test LOKY_MAX_CPU_COUNT=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
+	  --nbval --nbval-cell-timeout 1200 $$($(PYTHON) -m pepg.companion.build --order | tr ' ' '\n' | sed -n 's|^[0-9].*|notebooks/&.ipynb|p')
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest tests/regenerated.py
 
 lab: $(READY)
@@ -80,7 +76,7 @@ clean:
 	rm -rf build
 
 active-environment:
-	@$(PYTHON) -c "import nbval, papermill, pepg.figures, piqp" || { echo "The active environment ($(VIRTUAL_ENV)$(CONDA_PREFIX)) lacks packages:" \
+	@$(PYTHON) -c "import nbval, papermill, pepg.companion.build, piqp" || { echo "The active environment ($(VIRTUAL_ENV)$(CONDA_PREFIX)) lacks packages:" \
 	  "run 'python -m pip install -r requirements.txt' in it, or deactivate it and make will use a .venv of its own." >&2; exit 1; }
 
 .venv/ready: requirements.txt pyproject.toml

@@ -3,7 +3,8 @@
 import tempfile
 
 import nbval.kernel
-from run import kernel_sockets
+
+from pepg.companion.notebooks import kernel_sockets
 
 _folder = tempfile.TemporaryDirectory(prefix="pepg-")
 _KernelManager = nbval.kernel.KernelManager

@@ -1,13 +1,23 @@
 """Performative policy gradient, exact: performative MDPs, their values, their gradients and the algorithms."""
 
-from . import algorithms, certificate, theory, trajectories
+from importlib import import_module
+
+from . import algorithms, data, theory
 from .algorithms import Run
-from .check import check_environment
-from .function_pemdp import FunctionPeMDP
-from .gridworld import Gridworld
+from .environments import (
+    FunctionPeMDP,
+    Gridworld,
+    SoftmaxPeMDP,
+    check_environment,
+    congestion_policies,
+    pigou,
+    random_softmax_pemdp,
+)
 from .mdp import MDP, PeMDP, best_response, softmax
 from .performative import deploy, performative_gradient, performative_value, policy_gradient
-from .softmax_pemdp import SoftmaxPeMDP, congestion_policies, pigou, random_softmax_pemdp
+from .theory import certificate
+
+trajectories = data
 
 __all__ = [
     "MDP",
@@ -21,6 +31,7 @@ __all__ = [
     "certificate",
     "check_environment",
     "congestion_policies",
+    "data",
     "deploy",
     "performative_gradient",
     "performative_value",
@@ -31,3 +42,17 @@ __all__ = [
     "theory",
     "trajectories",
 ]
+
+# What needs a package of an extra is imported when it is asked for.
+_LATER = {
+    "companion": ".companion",
+    "experiments": ".experiments",
+    "figures": ".companion.figures",
+    "gymnasium": ".environments.gymnasium",
+}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(_LATER[name], __name__)

@@ -13,88 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import xlogy
 
-ROW_SUM_TOLERANCE = 1e-8
+from .arguments import check_distributions, check_finite, check_gamma, check_policy, check_terminal
+
 TIE = 1e-12  # action values this close, relative to their scale, are equal
 MAX_IMPROVEMENTS = 1000  # of a policy iteration, which needs a handful
-
-
-def check_distributions(name, array):
-    """Raise a ValueError that names the first row (last axis) of `array` that is no distribution."""
-    lowest = array.min(axis=-1)
-    error = array.sum(axis=-1) - 1.0
-    # Negated comparisons, so that a NaN counts as an offence.
-    bad = ~((lowest >= 0.0) & (np.abs(error) <= ROW_SUM_TOLERANCE))
-    if not bad.any():
-        return
-    index = tuple(int(i) for i in np.argwhere(bad)[0])
-    row = array[index]
-    if not np.isfinite(row).all():
-        entry = int(np.argmin(np.isfinite(row)))
-        found = f"{name}{[*index, entry]} is {row[entry]}"
-    elif (row < 0.0).any():
-        entry = int(np.argmax(row < 0.0))
-        found = f"{name}{[*index, entry]} is {row[entry]:.6g}"
-    else:
-        found = f"{name}{list(index)} sums to {row.sum():.12g}"
-    raise ValueError(f"{name}: each row must be a distribution (entries >= 0 that sum to 1), but {found}")
-
-
-def check_policy(policy, n_states, n_actions):
-    """`policy` as a float array (..., S, A), or a ValueError that says what is wrong with it and where."""
-    policy = np.asarray(policy, dtype=float)
-    if policy.shape[-2:] != (n_states, n_actions):
-        raise ValueError(f"policy: expected shape (..., {n_states}, {n_actions}), got {policy.shape}")
-    check_distributions("policy", policy)
-    return policy
-
-
-def check_gamma(gamma):
-    """`gamma` as a float in [0, 1), or a ValueError."""
-    if not (np.isscalar(gamma) or np.ndim(gamma) == 0) or not 0.0 <= float(gamma) < 1.0:
-        raise ValueError(f"gamma: expected a discount in [0, 1), got {gamma}")
-    return float(gamma)
-
-
-def check_finite(name, array, shape):
-    """`array` as finite floats whose last axes have `shape`, or a ValueError that names the first offence."""
-    array = np.asarray(array, dtype=float)
-    if array.shape[array.ndim - len(shape):] != shape:
-        raise ValueError(f"{name}: expected shape (..., {', '.join(map(str, shape))}), got {array.shape}")
-    if not np.isfinite(array).all():
-        index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}: expected finite numbers, but {name}{list(index)} is {array[index]}")
-    return array
-
-
-def check_terminal(terminal, n_states):
-    """`terminal` (a state, a sequence of states, a mask or None) as a mask (S,), or a ValueError."""
-    mask = np.zeros(n_states, dtype=bool)
-    if terminal is not None:
-        try:
-            mask[np.asarray(terminal)] = True
-        except IndexError as error:
-            raise ValueError(f"terminal: expected states below {n_states} or a mask of them: {error}") from None
-    return mask
-
-
-def check_number(name, value, expected, good):
-    """`value` where it is a finite number that is `good`, or a ValueError that says what was `expected`."""
-    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
-    if not (is_number and np.isfinite(value) and good(value)):
-        raise ValueError(f"{name}: expected {expected}, got {value}")
-    return value
-
-
-def check_positive(name, value):
-    return float(check_number(name, value, "a finite number > 0", lambda x: x > 0))
-
-
-def check_non_negative(name, value):
-    return float(check_number(name, value, "a finite number >= 0", lambda x: x >= 0))
-
-
-def check_count(name, value, least=1):
-    return int(check_number(name, value, f"a whole number >= {least}", lambda n: n >= least and n == int(n)))
 
 
 def softmax(logits):
@@ -225,14 +147,17 @@ def best_response(mdp):
 
     Raises RuntimeError if the iteration does not end.
     """
-    action_value = mdp.r
-    best = None
+    chosen = first_best(mdp.r)
     for _ in range(MAX_IMPROVEMENTS):
-        last, best = best, first_best(action_value)
-        if last is not None and (best == last).all():
-            return policy
-        policy = np.eye(mdp.n_actions)[best]
-        action_value = mdp.action_value(policy)
+        action_value = mdp.action_value(np.eye(mdp.n_actions)[chosen])
+        best = first_best(action_value)
+        # an action is left for one that is better beyond rounding only: among ties the iteration could go round
+        greedy = action_value.max(axis=-1)
+        kept = np.take_along_axis(action_value, chosen[..., None], axis=-1)[..., 0]
+        better = greedy > kept + TIE * (1.0 + np.abs(greedy))
+        if not better.any():
+            return np.eye(mdp.n_actions)[best]
+        chosen = np.where(better, best, chosen)
     raise RuntimeError(f"policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
 
 
@@ -265,9 +190,9 @@ class PeMDP(ABC):
         """
 
     def transition_gradient(self, policy, weights):
-        r"""The gradient in π, (S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
+        r"""The gradient in π, (..., S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
 
-        policy (S, A) · weights (S, A, S). With :math:`R(d, V)` for :meth:`response_gradient`, which is linear in d and
+        policy (..., S, A) · weights (..., S, A, S). With :math:`R(d, V)` for :meth:`response_gradient`, which is linear in d and
         affine in V for a given d,
 
         .. math:: \nabla_\pi \sum C P_\pi = \frac{1}{\gamma} \Big( \sum_{s'} R(C(\cdot,\cdot,s'), e_{s'})
@@ -281,10 +206,11 @@ class PeMDP(ABC):
         if not self.gamma > 0.0:
             raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {self.gamma}")
         weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
-        unit = np.eye(self.n_states)
-        gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros(self.n_states))
-        for s in np.flatnonzero(weights.any(axis=(0, 1))):
-            gradient = gradient + self.response_gradient(policy, weights[..., s], unit[s])
+        lead = weights.shape[:-3]
+        unit = np.broadcast_to(np.eye(self.n_states), (*lead, self.n_states, self.n_states))
+        gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros((*lead, self.n_states)))
+        for s in np.flatnonzero(weights.reshape(-1, self.n_states).any(axis=0)):
+            gradient = gradient + self.response_gradient(policy, weights[..., s], unit[..., s, :])
         return gradient / self.gamma
 
     def check_policy(self, policy):

@@ -17,7 +17,7 @@ import autograd.numpy as anp
 import numpy as np
 
 import pepg
-from pepg.retraining import closest_occupancy
+from pepg.algorithms.retraining import closest_occupancy
 
 REPETITIONS, WARM_UP = 200, 20
 

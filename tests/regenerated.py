@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pepg.figures import checksum
+from pepg.experiments.files import checksum
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 MANIFEST = {  # of the companion's notebooks, whose names start with two digits, and not of a reader's own

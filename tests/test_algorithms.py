@@ -13,8 +13,9 @@ from scipy.optimize import linprog
 from worlds import gridworlds, mdps, random_policy, seeds
 
 import pepg
-from pepg import algorithms, ascent, retraining
-from pepg.retraining import closest_occupancy, policy_of_occupancy
+from pepg import algorithms
+from pepg.algorithms import ascent, retraining
+from pepg.algorithms.retraining import closest_occupancy, policy_of_occupancy
 
 RECORDED = Path(__file__).parent.parent / "notebooks" / "data" / "rpo_rga_iterates.json"
 ASCENTS = {algorithms.pepg: pepg.performative_gradient, algorithms.policy_gradient: pepg.policy_gradient}
@@ -337,6 +338,9 @@ def test_seeds(algorithm):
     assert (run.policies[0] != algorithm(env, iterations=0, seed=6).policies[0]).all()
     given_start = algorithm(env, iterations=0, seed=5, policy=env.uniform_policy())
     assert (given_start.policy == env.uniform_policy()).all()
+    several = algorithm(env, iterations=3, seed=[5, 6])
+    assert (several.policies[0] == env.random_policies([5, 6])).all() and several.samples.shape == (4, 2)
+    assert_allclose(several.values[:, 0], run.values, rtol=0.0, atol=10.0 * QP_ERROR)
     assert repr(np.random.get_state()) == state
 
 

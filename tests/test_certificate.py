@@ -11,7 +11,7 @@ from worlds import random_policy, seeds
 
 import pepg
 from pepg import certificate, theory
-from pepg.certificate import _Instances, certified_optimum
+from pepg.theory.certificate import _Instances, certified_optimum
 
 ROUNDING = 1e-11
 

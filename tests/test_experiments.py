@@ -13,7 +13,8 @@ import pytest
 
 import pepg
 from pepg import algorithms, experiments
-from pepg.fingerprint import fingerprint
+from pepg.experiments import sweeps
+from pepg.experiments.fingerprint import fingerprint
 
 TESTS = Path(__file__).parent
 NAMES = ("pepg", "policy_gradient", "repeated_policy_optimization", "repeated_gradient_ascent")
@@ -43,7 +44,7 @@ def sweep(folder, log, **workers):
 
 def slow_sweep(folder, log):
     """The same sweep, slow enough to be killed half-way; the pause is no setting of a cell."""
-    experiments._run_cell = functools.partial(_pause_and_run, experiments._run_cell)
+    sweeps._run_cell = functools.partial(_pause_and_run, sweeps._run_cell)
     sweep(folder, log, jobs=2)
 
 
@@ -243,7 +244,7 @@ def test_cells_do_not_share_what_an_environment_remembers(tmp_path):
     env = pepg.Gridworld(n_followers=2)
     once = functools.partial(algorithms.policy_gradient, iterations=1)
     experiments.sweep({"PG": once}, {"grid": env}, [0], tmp_path, jobs=1)
-    assert env._last == []
+    assert env._last == env._answers == []
 
 
 @pytest.mark.parametrize(

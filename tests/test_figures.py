@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from pepg import figures
-from pepg.figures import Output, curves, draw_curve, mean_interval, write_whole
+from pepg.companion.figures import Output, curves, draw_curve, mean_interval
+from pepg.experiments.files import write_whole
 
 NEGATIVE_ZERO = re.compile(r"-0(\.0*)?(?![.\d])")
 
@@ -59,6 +60,20 @@ def test_the_same_bytes_twice(tmp_path, monkeypatch):
     assert first["n_figure.png"].startswith(b"\x89PNG") and b"tEXt" not in first["n_figure.png"]
 
 
+def test_a_layout_is_settled_before_it_is_saved(output):
+    figures.use_style()
+    figure, axes = plt.subplots(1, 2)
+    figure.colorbar(axes[0].imshow(np.eye(3)), ax=axes[0])
+    axes[1].set(title="two panels", ylabel="and a label")
+    output.save_figure("panels", figure)
+    for ax in figure.axes:
+        corners = ax.get_position(original=True).get_points()
+        np.testing.assert_allclose(corners, corners.round(6), rtol=0, atol=1e-12)
+    first = (output.folder / f"{output.notebook}_panels.png").read_bytes()
+    output.save_figure("panels", figure)
+    assert (output.folder / f"{output.notebook}_panels.png").read_bytes() == first
+
+
 def test_record(output):
     """The record lists each file with its notebook, kind, parameters, checksum and, where there is one, its data."""
     output.save_data("data", table())
@@ -74,7 +89,7 @@ def test_record(output):
         "n_table.tex": ("table", "n_table.csv"),
     }
     for name, entry in record.items():
-        assert entry["notebook"] == "n" and entry["parameters"] == {"seeds": 3}
+        assert entry["notebook"] == "n" and entry["parameters"] == {"profile": "paper", "seeds": 3}
         assert entry["sha256"] == hashlib.sha256((output.folder / name).read_bytes()).hexdigest()
 
 
@@ -186,3 +201,42 @@ def test_colours_are_distinct():
     assert len(set(figures.COLORS.values())) == len(figures.COLORS)
     assert len({str(line) for line in figures.LINES.values()}) == len(figures.LINES)
     assert set(figures.LINES) <= set(figures.COLORS)
+
+
+# Both sides of a bound
+
+
+def test_count_sides_counts_every_instance_in_its_cell():
+    left, right = np.array([0.0, 1e-9, 1.0, 1.1, 1e7]), np.array([1.0, 1.0, 10.0, 10.1, 1e9])
+    table = figures.count_sides(left, right, -3, 6, gamma=0.9)
+    assert table["gamma"].eq(0.9).all() and table["instances"].sum() == 5
+    cells = {(row[1], row[2]): row[3] for row in table.itertuples(index=False)}
+    assert cells == {(0.0, -3.0): 2, (1.0, 0.0): 2, (5.875, 5.875): 1}
+
+
+def test_both_sides_draws_a_panel_for_each_value():
+    rng = np.random.default_rng(0)
+    right = 10.0 ** rng.uniform(-1, 2, (2, 50))
+    data = pd.concat(figures.count_sides(0.5 * side, side, -3, 3, gamma=gamma) for side, gamma in zip(right, (0.5, 0.9)))
+    drawn = figures.both_sides(data, "gamma", "discount {}", "left (return)", "right (return)")
+    plt.close(drawn)
+    panels = [ax for ax in drawn.axes if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["discount 0.5", "discount 0.9"]
+    for ax, (_, part) in zip(panels, data.groupby("gamma")):
+        assert ax.collections[0].get_array().sum() == part["instances"].sum() == 50
+
+
+def test_proof_steps_marks_every_group_at_every_step():
+    rows = [{"instances": name, "step": f"{k}", "low": 0.1, "median": 0.5, "high": 0.9} for name in "ab" for k in range(3)]
+    rows += [{"instances": "found", "step": f"{k}", "median": 1.0} for k in range(3)]
+    drawn = figures.proof_steps(pd.DataFrame(rows), {"a": "random", "b": "strong", "found": "found"}, "left after the step")
+    plt.close(drawn)
+    assert [text.get_text() for text in drawn.legends[0].get_texts()] == ["random", "strong", "found"]
+    assert [line.get_xdata().tolist() for line in drawn.axes[0].lines] == [[0.5] * 3, [0.5] * 3, [1.0] * 3]
+
+
+def test_step_quantiles_are_those_of_the_ratios():
+    part = pd.DataFrame({"q0": np.arange(101.0), "q1": np.full(101, 100.0), "q2": np.full(101, 200.0)})
+    table = figures.step_quantiles({"all": part}, ["first", "second"], "q")
+    assert table["step"].tolist() == ["first", "second"] and (table["instances"] == "all").all()
+    assert_allclose(table[["low", "median", "high"]], [[0.05, 0.5, 0.95], [0.5, 0.5, 0.5]])

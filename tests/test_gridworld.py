@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from worlds import follower_values, gridworlds, random_policy, seeds
 
 import pepg
-from pepg import gridworld
+from pepg.environments import gridworld
 
 VECTORS = np.load(Path(__file__).parent / "data" / "gridworld_vectors.npz")
 SYMMETRIC = np.array([[-0.1, -0.1, -0.1], [-0.1, -0.5, -0.1], [-0.1, -0.1, 1.0]])
@@ -448,3 +448,24 @@ def test_epsilon_greedy_errors():
     for epsilon in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match=r"^epsilon: .*\[0, 1\]"):
             small().epsilon_greedy_policy(epsilon)
+
+
+# Draws of the followers
+
+
+def test_seeds_draw_other_followers():
+    """None is the released program's draw; a seed's followers do not depend on how many there are, and differ between seeds."""
+    released = pepg.Gridworld(n_followers=4)
+    np.testing.assert_array_equal(released.follower_grids, pepg.Gridworld(n_followers=6).follower_grids[:4])
+    draws = [pepg.Gridworld(n_followers=4, seed=seed).follower_grids for seed in (0, 1)]
+    np.testing.assert_array_equal(draws[0], pepg.Gridworld(n_followers=6, seed=0).follower_grids[:4])
+    grids = [grid for draw in (released.follower_grids, *draws) for grid in draw]
+    assert len({grid.tobytes() for grid in grids}) == len(grids)
+    changed = np.mean([draw != released.grid for draw in draws], axis=(0, 1))
+    assert not changed[0].any() and not changed[:, 0].any() and changed[-1, -1] == 0 and changed[1:, 1:].mean() > 0.2
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1", np.nan])
+def test_seed_errors(seed):
+    with pytest.raises(ValueError, match="seed: expected a whole number >= 0"):
+        pepg.Gridworld(seed=seed)

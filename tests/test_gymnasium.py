@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from worlds import random_policy
 
 import pepg
-from pepg.gymnasium import DeployedMDP
+from pepg.environments.gymnasium import DeployedMDP
 
 
 def small_grid():
@@ -165,6 +165,6 @@ def test_arguments_are_checked():
 
 def test_without_gymnasium_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    monkeypatch.delitem(sys.modules, "pepg.gymnasium")
+    monkeypatch.delitem(sys.modules, "pepg.environments.gymnasium")
     with pytest.raises(ImportError, match=r"pip install pepg\[gymnasium\]"):
-        importlib.import_module("pepg.gymnasium")
+        importlib.import_module("pepg.environments.gymnasium")

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from worlds import mdps
 
 import pepg
+from pepg.mdp import best_response
 
 GAMMA, RHO = 0.9, [0.25, 0.75]
 P = np.array([[[0.5, 0.5], [1.0, 0.0], [0.2, 0.8]], [[0.0, 1.0], [0.3, 0.7], [0.6, 0.4]]])
@@ -208,3 +209,13 @@ def test_random_policies():
     assert np.abs(policies - 0.25).max() < 0.2 and np.abs(policies - 0.25).max() > 0.02
     assert (env.random_policies([1, 2])[1] == env.random_policies([2])[0]).all()
     assert (env.uniform_policy() == 0.25).all() and env.uniform_policy().shape == (64, 4)
+
+
+def test_policy_iteration_ends_where_a_tie_is_on_the_edge_of_rounding():
+    """Staying (action 0) is worse than leaving by less than a tie, but once chosen for good by more than one."""
+    gamma, short = 0.9, 5e-13
+    P = np.zeros((2, 2, 2))
+    P[0, 0, 0] = P[0, 1, 1] = P[1, :, 1] = 1.0
+    mdp = pepg.MDP(P, np.array([[1 - gamma - short, 1.0], [0.0, 0.0]]), gamma, np.array([1.0, 0.0]))
+    policy = best_response(mdp)
+    assert mdp.expected_return(policy) == pytest.approx(1.0, abs=1e-11)

@@ -1,6 +1,5 @@
 """The project itself: pins, notebooks, figures and the runner behind `make figures`."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -12,21 +11,12 @@ import nbformat
 import pytest
 import yaml
 
-from pepg.figures import checksum
+from pepg.companion import build, new
+from pepg.experiments.files import checksum
 
 PROJECT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]_*.ipynb"))  # the companion's; a reader's own are the reader's
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("[0-9][0-9]*_*.ipynb"))  # the companion's; a reader's own are the reader's
 MANIFEST = json.loads((PROJECT / "figures" / "manifest.json").read_text(encoding="utf-8"))
-
-
-def _load(name):
-    spec = importlib.util.spec_from_file_location(name, PROJECT / "notebooks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-run, new = _load("run"), _load("new")
 
 
 # Pins
@@ -105,11 +95,22 @@ def test_notebook_is_stored_as_it_ran(path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1)), "run top to bottom, once"
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
-    assert notebook.cells[0].source.startswith(f"# {path.stem[:2]} · ")
+    assert notebook.cells[0].source.startswith(f"# {path.stem.split('_')[0]} · ")
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
     assert not re.search(r"(?<![\w.])/(home|root|tmp|work|Users)/", json.dumps(notebook))
+
+
+def test_links_lead_somewhere():
+    """From the README and from the prose of every notebook to files of the project."""
+    pages = {PROJECT / "README.md": (PROJECT / "README.md").read_text(encoding="utf-8")}
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        pages[path] = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for page, text in pages.items():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert (page.parent / target).exists(), (page.name, target)
 
 
 def test_the_map_names_every_notebook():
@@ -145,8 +146,8 @@ def small(tmp_path):
 def _write(root, value=1.0, fail=False, second=True):
     parameters = nbformat.v4.new_code_cell('profile = "paper"', metadata={"tags": ["parameters"]})
     source = (
-        "import pandas as pd\nfrom pepg import figures\n"
-        "out = figures.Output('one', profile=profile)\n"
+        "import pandas as pd\nfrom pepg import companion\n"
+        "out = companion.open('one')\n"
         f"out.save_data('a', pd.DataFrame({{'x': [{value}]}}));\n"
         f"assert not {fail}, 'stopped half-way'\n"
     )
@@ -161,45 +162,39 @@ def _published(root):
     return {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
 
 
-@pytest.fixture(autouse=True)
-def _same_environment(monkeypatch):
-    """The runner tells the notebook where to save through the environment; put it back."""
-    monkeypatch.setenv("PEPG_OUTPUT", "")
-    monkeypatch.setenv("PEPG_PUBLISHED", "")
-
-
 def test_runner_publishes_once_and_again_only_when_out_of_date(small, capsys):
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     first = _published(small)
     assert set(first) == {"one_a.csv", "one_b.csv", "one_b.tex", "manifest.json"}
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     assert "up to date" in capsys.readouterr().out
     (small / "figures" / "one_a.csv").unlink()  # missing: made again, the same bytes
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     assert "up to date" not in capsys.readouterr().out
     assert _published(small) == first
     _write(small, value=3.0, second=False)  # changed: and what it no longer saves goes
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     assert set(_published(small)) == {"one_a.csv", "manifest.json"}
     assert _published(small)["one_a.csv"] == b"x\n3.0\n"
 
 
 def test_runner_leaves_the_figures_alone_when_a_notebook_fails(small, capsys):
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     before = _published(small)
     _write(small, value=3.0, fail=True)
-    assert run.main(["one"], root=small) != 0
-    message = capsys.readouterr().err
-    assert "one" in message and "stopped half-way" in message
+    assert build.main(["one"], root=small) != 0
+    message = capsys.readouterr().out
+    assert "FAILED in cell 2: assert not True, 'stopped half-way'\n    AssertionError: stopped half-way" in message
+    assert "its executed copy: " in message and "0 of 1 notebooks ready" in message
     assert (small / "build" / "paper" / "one" / "one.ipynb").exists()
     assert _published(small) == before
     _write(small, value=1.0)
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     assert _published(small) == before
 
 
 def test_quick_profile_writes_under_build(small):
-    assert run.main(["one", "--profile", "quick"], root=small) == 0
+    assert build.main(["one", "--profile", "quick"], root=small) == 0
     assert not (small / "figures").exists()
     manifest = json.loads((small / "build" / "quick" / "figures" / "manifest.json").read_text())
     assert manifest["one_a.csv"]["parameters"] == {"profile": "quick"}
@@ -207,25 +202,25 @@ def test_quick_profile_writes_under_build(small):
 
 def test_a_killed_run_is_made_up_for(small):
     """Killed between two renames of publishing: the next run gives the bytes of an uninterrupted one."""
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     whole = _published(small)
     (small / "build" / "paper" / "one.json").unlink()
     (small / "figures" / "one_b.tex").unlink()
     (small / "figures" / "one_a.csv").write_text("x\n9.0\n")
-    assert run.main(["one"], root=small) == 0
+    assert build.main(["one"], root=small) == 0
     assert _published(small) == whole
 
 
 def test_runner_names_the_notebooks_there_are(small):
     with pytest.raises(SystemExit, match="no notebook two; there are one"):
-        run.main(["two"], root=small)
+        build.main(["two"], root=small)
 
 
 def test_stored_outputs_are_those_of_the_run(small):
-    assert run.main(["one", "--store"], root=small) == 0
+    assert build.main(["one", "--store"], root=small) == 0
     stored = (small / "notebooks" / "one.ipynb").read_bytes()
     assert b"papermill" not in stored
-    assert run.main(["one", "--store"], root=small) == 0
+    assert build.main(["one", "--store"], root=small) == 0
     assert (small / "notebooks" / "one.ipynb").read_bytes() == stored
 
 
@@ -260,7 +255,7 @@ def test_new_notebook_carries_its_own_name_and_runs(template, capsys):
     assert new.TEMPLATE not in json.dumps(notebook)
     for cell in notebook.cells[1:]:
         assert cell.outputs == [] and cell.execution_count is None
-    assert run.main(["my_experiment"], root=template) == 0
+    assert build.main(["my_experiment"], root=template) == 0
     assert "my_experiment_a.csv" in _published(template)
 
 

@@ -439,3 +439,16 @@ def test_what_is_no_policy_is_refused(name, bad):
     if name != "gradient_parts":
         with pytest.raises(ValueError, match="policy"):
             FUNCTIONS[name](env, env.uniform_policy(), bad)
+
+
+def test_promise_and_shift_add_up():
+    """Along best responses on many PeMDPs at once: a value is the promise plus the shift, and a best response promises no loss."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(8), 3, 2, 0.9, 2.0, 2.0, 5)
+    policies = [np.broadcast_to(env.uniform_policy(), (5, 3, 2))]
+    for _ in range(4):
+        policies.append(pepg.best_response(env.respond(policies[-1])))
+    values, promised, shifts = theory.promise_and_shift(env, policies)
+    assert values.shape == (5, 5) and promised.shape == shifts.shape == (4, 5)
+    np.testing.assert_allclose(values, [pepg.performative_value(env, policy) for policy in policies], rtol=1e-12)
+    np.testing.assert_allclose(values[1:], promised + shifts, atol=1e-10)
+    assert (promised >= values[:-1] - 1e-10).all() and np.abs(shifts).max() > 1e-3

@@ -5,6 +5,7 @@ weighted sum of their estimates equals the expectation to rounding. Where trajec
 or chi-square at a level of 1e-4, on a fixed seed that was not chosen by the result.
 """
 
+import functools
 from itertools import product
 
 import numpy as np
@@ -17,10 +18,8 @@ from worlds import mdps, random_policy, seeds
 
 import pepg
 from pepg import theory
-from pepg.mdp import to_logits
-from pepg.trajectories import (
+from pepg.data import (
     Trajectories,
-    _inverse_cdf,
     advantages,
     empirical_mdp,
     estimated_value,
@@ -34,6 +33,8 @@ from pepg.trajectories import (
     temporal_differences,
     with_entropy_bonus,
 )
+from pepg.data.trajectories import _inverse_cdf
+from pepg.mdp import to_logits
 
 LEVEL = 1e-4
 GRID = np.array([[-0.01, 0.3], [-0.5, 1.0]])
@@ -230,6 +231,35 @@ def test_same_seed_same_trajectories():
     assert (one.states != other.states).any()
 
 
+@given(mdps(lead=(3,)), st.integers(1, 6), st.sampled_from([1, 7, 40]))
+def test_side_by_side_as_alone(world, count, horizon):
+    """Three MDPs, policies and generators at once: trajectories, weights and estimates are those of each alone, bit for bit."""
+    mdps_, rng = world
+    shape = mdps_.r.shape
+    policy = rng.dirichlet(np.full(shape[-1], 0.3), size=shape[:2])
+    policy[1, 0] = np.eye(shape[-1])[-1]
+    value, table = rng.normal(size=shape[:2]), rng.normal(size=shape)
+    together = sample_trajectories(mdps_, policy, count, horizon, [np.random.default_rng(seed) for seed in range(3)])
+    assert len(together.runs()) == 3 and together.samples.shape == (3,)
+    for i, own in enumerate(together.runs()):
+        mdp = pepg.MDP(mdps_.P[i], mdps_.r[i], mdps_.gamma, mdps_.rho, mdps_.terminal)
+        alone = sample_trajectories(mdp, policy[i], count, horizon, np.random.default_rng(i))
+        for name in ("states", "actions", "rewards", "real"):
+            assert_array_equal(getattr(own, name), getattr(alone, name))
+        assert alone.runs() == [alone] and together.samples[i] == alone.samples
+        gamma = mdp.gamma
+        for function in (
+            lambda paths, i: estimated_value(paths, gamma, value[i]),
+            lambda paths, i: temporal_differences(paths, value[i], gamma),
+            lambda paths, i: returns(paths, gamma),
+            lambda paths, i: next_step(advantages(paths, table[i]), gamma),
+            lambda paths, i: with_entropy_bonus(paths, np.maximum(policy[i], 0.1), 0.3).rewards,
+            lambda paths, i: mean_policy_score(policy[i], paths, paths.rewards + 1.0, gamma)[0],
+            lambda paths, i: mean_policy_score(policy[i], paths, paths.rewards + 1.0, gamma)[1],
+        ):
+            assert_array_equal(function(together, slice(None))[i], function(alone, i))
+
+
 # The weights
 
 
@@ -299,8 +329,20 @@ def test_gridworlds_transition_gradient_is_that_of_its_response_gradient():
     expected = to_logits(policy, pepg.PeMDP.transition_gradient(env, policy, weights))
     assert_allclose(to_logits(policy, env.transition_gradient(policy, weights)), expected, atol=1e-12)
     assert np.abs(expected).max() > 0.1
-    with pytest.raises(ValueError, match=r"^policy: expected shape \(64, 4\), got \(2, 64, 4\)"):
-        env.transition_gradient(np.stack([policy, policy]), weights)
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_transition_gradients_along_leading_axes(name):
+    """Each is what it is alone; of the general way too, where some next state has no weight in one of them."""
+    env, _ = small_world(name)
+    policies = random_policy(env, 2, (2, 3))
+    weights = np.random.default_rng(1).normal(size=(*policies.shape, env.n_states))
+    weights[0, 1, ..., 0] = weights[1, ..., -1] = 0.0
+    for gradient in (env.transition_gradient, functools.partial(pepg.PeMDP.transition_gradient, env)):
+        found = gradient(policies, weights)
+        assert found.shape == policies.shape
+        for i in np.ndindex(2, 3):
+            assert_array_equal(found[i], gradient(policies[i], weights[i]))
 
 
 @pytest.mark.parametrize("name", ["softmax", "grid"])
@@ -415,6 +457,21 @@ def test_hotelling():
         hotelling(samples[0, :4], exact)
     with pytest.raises(ValueError, match=r"^estimates: expected shape .*got \(12, 2, 3\) and \(3, 2\)"):
         hotelling(samples[0], exact.T)
+
+
+@pytest.mark.parametrize("name", ["softmax", "grid"])
+def test_mean_estimates_side_by_side(name):
+    """Of three policies at once, those of each alone."""
+    env, _ = small_world(name)
+    policy = random_policy(env, 2, (3,))
+    paths = sample_trajectories(env.respond(policy), policy, 6, 4, [np.random.default_rng(seed) for seed in range(3)])
+    weights, others = np.random.default_rng(0).normal(size=(2, 3, 6, 4))
+    for options in ({}, {"transition_weights": others, "discounted": False}):
+        found = mean_gradient_estimate(env, policy, paths, weights, **options)
+        assert found.shape == policy.shape
+        for i, own in enumerate(paths.runs()):
+            alone = {key: value[i] if key == "transition_weights" else value for key, value in options.items()}
+            assert_array_equal(found[i], mean_gradient_estimate(env, policy[i], own, weights[i], **alone))
 
 
 @given(seeds, st.booleans())
@@ -606,6 +663,11 @@ def test_sampling_errors():
         ((mdp, policy, 3, -1, rng), "^horizon: .*got -1"),
         ((mdp, policy, 3, np.nan, rng), "^horizon: .*got nan"),
         ((mdp, policy, 3, 4, 0), "^rng: .*got int"),
+        ((mdp, policy, 3, 4, []), "^rng: .*got list"),
+        ((mdp, policy, 3, 4, [rng, 0]), "^rng: .*got list"),
+        ((mdp, policy, 3, 4, [rng, rng]), r"^mdp\.P: expected one MDP for each of 2 generators, got shape \(2, 2, 2\)"),
+        ((env.respond(both), both, 3, 4, [rng]), r"^mdp\.P: expected one MDP for each of 1 generators, got shape \(2, 2, 2, 2\)"),
+        ((env.respond(both), policy, 3, 4, [rng, rng]), r"^policy: expected shape \(2, 2, 2\), got \(2, 2\)"),
     ):
         with pytest.raises(ValueError, match=match):
             sample_trajectories(*arguments)

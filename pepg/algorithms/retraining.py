@@ -1,0 +1,113 @@
+"""Retraining in the space of occupancies, until nothing changes: RPO, RGA and the QP that they solve."""
+
+import numpy as np
+import piqp
+from scipy.sparse import csc_array, eye_array
+
+from ..arguments import check_non_negative, check_positive
+from .run import repeat, starting_policy
+
+QP_TOLERANCE = 1e-12  # residuals and duality gap; d itself is then exact to about the root of it
+NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
+
+
+def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
+    r"""The occupancy that solves :math:`\max_d \langle d, target \rangle - \frac{weight}{2} \|d\|_2^2` in an MDP.
+
+    d ranges over the flow polytope of `mdp`: :math:`d \ge 0` and :math:`\sum_a d(s,a) = \rho(s) + \gamma
+    \sum_{s',a} d(s',a) P(s|s',a)` at the states that are not terminal, none elsewhere. With weight 1 it is the
+    Euclidean projection of `target`; with target r and weight λ it is the problem of RPO, a linear program for λ = 0.
+    `bound` (..., S, A) adds :math:`d \le bound`; where it is 0 nothing of (s, a) is read.
+    A convex QP, solved by PIQP to a duality gap of 1e-12, which for small weights leaves d an error of some 1e-6; the
+    problems along leading axes are the blocks of one. Shapes (..., S, A).
+
+    Raises RuntimeError if the solver does not converge.
+    """
+    alive = np.flatnonzero(~mdp.terminal)
+    n, n_actions = alive.size, mdp.n_actions
+    lead = mdp.P.shape[:-3]
+    if not alive.size:
+        return np.zeros((*lead, mdp.n_states, n_actions))
+    count = int(np.prod(lead))
+    size = count * n * n_actions
+    # The flow constraints, block by block: a column for each (s, a), with its rows in order, as CSC storage has them.
+    inflow = mdp.P[..., alive[:, None, None], np.arange(n_actions)[:, None], alive].reshape(count, n, n_actions, n)
+    columns = np.eye(n)[:, None, :] - mdp.gamma * inflow
+    rows = n * np.arange(count)[:, None, None, None] + np.broadcast_to(np.arange(n), columns.shape)
+    starts = np.arange(0, size * n + 1, n)
+    flow = csc_array((columns.ravel(), rows.ravel(), starts), shape=(count * n, size))
+    flow.eliminate_zeros()
+    rho = np.broadcast_to(mdp.rho[..., alive], (*lead, n)).ravel()
+    linear = -np.broadcast_to(target, (*lead, mdp.n_states, n_actions))[..., alive, :].ravel()
+
+    upper = np.broadcast_to(bound, (*lead, mdp.n_states, n_actions))[..., alive, :].flatten()
+    upper[upper >= 1.0 / (1.0 - mdp.gamma)] = np.inf  # d sums to no more, and on wide bounds PIQP may not converge
+    free = np.flatnonzero(upper > QP_TOLERANCE)  # an interior-point method needs an interior
+    flow, linear, upper = flow[:, free], linear[free], upper[free]
+
+    solver = piqp.SparseSolver()
+    settings = solver.settings
+    settings.eps_abs = settings.eps_rel = QP_TOLERANCE
+    settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = QP_TOLERANCE
+    # PIQP regularises the KKT system; with its own lower limits it can stall short of this tolerance.
+    settings.reg_lower_limit, settings.reg_finetune_lower_limit = 1e-13, 1e-15
+    solver.setup(csc_array(weight * eye_array(free.size)), linear, flow, rho, x_l=np.zeros(free.size), x_u=upper)
+    status = solver.solve()
+    if status != piqp.PIQP_SOLVED:
+        raise RuntimeError(f"PIQP did not solve the problem over the occupancies: {status}")
+    occupancy = np.zeros((*lead, mdp.n_states, n_actions))
+    solution = np.zeros(size)
+    solution[free] = np.clip(solver.result.x, 0.0, upper)
+    occupancy[..., alive, :] = solution.reshape(*lead, n, n_actions)
+    return occupancy
+
+
+def policy_of_occupancy(occupancy):
+    r""":math:`\pi(a|s) = d(s,a) / \sum_b d(s,b)`, uniform where a state has no occupancy (below 1e-6)."""
+    visits = occupancy.sum(axis=-1, keepdims=True)
+    seen = visits > NO_OCCUPANCY
+    return np.where(seen, occupancy / np.where(seen, visits, 1.0), 1.0 / occupancy.shape[-1])
+
+
+def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None, regularization=0.1):
+    r"""Repeated policy optimisation (RPO): solve the regularised problem in the environment of the last policy.
+
+    :math:`d_{t+1} = \arg\max_d \langle d, r_t \rangle - \frac{\lambda}{2} \|d\|_2^2` over the flow polytope of
+    :math:`M(\pi_t)`, and :math:`\pi_{t+1}(a|s) \propto d_{t+1}(s,a)`, with `regularization` = λ >= 0 (Mandal,
+    Triantafyllou & Radanovic, ICML 2023).
+
+    Raises ValueError for a policy or λ out of range, RuntimeError if the QP solver does not converge.
+    """
+    start = starting_policy(env, policy, seed)
+    regularization = check_non_negative("regularization", regularization)
+
+    def step(deployment):
+        return policy_of_occupancy(closest_occupancy(deployment.mdp, deployment.mdp.r, regularization))
+
+    return repeat("repeated_policy_optimization", env, start, iterations, step)
+
+
+def repeated_gradient_ascent(
+    env, *, policy=None, iterations=100, seed=None, step_size=1.0, regularization=0.1
+):
+    r"""Repeated gradient ascent (RGA): one projected gradient step of the regularised problem per deployment.
+
+    :math:`d_{t+1}` is the projection of :math:`(1 - \eta\lambda) d_t + \eta r_t` on the flow polytope of
+    :math:`M(\pi_t)`, from :math:`d_0 = d^{\pi_0}_{\pi_0}`, and :math:`\pi_{t+1}(a|s) \propto d_{t+1}(s,a)`, with
+    `step_size` = η and `regularization` = λ (Mandal, Triantafyllou & Radanovic, ICML 2023).
+
+    Raises as :func:`repeated_policy_optimization`.
+    """
+    start = starting_policy(env, policy, seed)
+    step_size = check_positive("step_size", step_size)
+    regularization = check_non_negative("regularization", regularization)
+    occupancy = None
+
+    def step(deployment):
+        nonlocal occupancy
+        last = deployment.occupancy if occupancy is None else occupancy
+        target = (1.0 - step_size * regularization) * last + step_size * deployment.mdp.r
+        occupancy = closest_occupancy(deployment.mdp, target)
+        return policy_of_occupancy(occupancy)
+
+    return repeat("repeated_gradient_ascent", env, start, iterations, step)

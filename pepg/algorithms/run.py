@@ -1,0 +1,130 @@
+"""What a run of an algorithm is, the loop that all of them share, and the door through which some see only samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from ..arguments import check_count, check_number
+from ..data import sample_trajectories
+from ..mdp import MDP
+from ..performative import deploy
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    r"""What an algorithm did, iterate by iterate; T iterations, and the leading axes of the start after the first.
+
+    policies : (T + 1, ..., S, A), the start included
+    values : (T + 1, ...), the true :math:`V^\pi_\pi(\rho)` of each, without any bonus or penalty
+    shifts : (T, ...), the relative change of the occupancy, :math:`\|d_{t+1} - d_t\|_2 / \|d_t\|_2` with
+        :math:`d_t = d^{\pi_t}_{\pi_t}`
+    deployments : (T + 1,), how many deployments each iterate took so far
+    samples : (T + 1, ...), how many transitions were sampled for it
+    """
+
+    policies: np.ndarray
+    values: np.ndarray
+    shifts: np.ndarray
+    deployments: np.ndarray
+    samples: np.ndarray
+
+    @property
+    def policy(self):
+        """The last policy, (..., S, A)."""
+        return self.policies[-1]
+
+
+def starting_policy(env, policy, seed):
+    """`policy` where there is one; else the uniform policy, or a near-uniform one for a whole number as seed.
+
+    For n seeds, of runs side by side, the start of each: (n, S, A).
+    """
+    several = isinstance(seed, (list, tuple, range, np.ndarray))
+    seeds = list(seed) if several else [seed]
+    if not (seeds and all(isinstance(one, (int, np.integer)) and one >= 0 or one is None and not several for one in seeds)):
+        raise ValueError(f"seed: expected a whole number >= 0, a sequence of them, or None, got {seed}")
+    if policy is not None:
+        policy = env.check_policy(policy)
+        shape = (len(seeds), *policy.shape[-2:])
+        if several and policy.shape not in (shape, shape[1:]):
+            raise ValueError(f"policy: expected shape {shape} or {shape[1:]} for {len(seeds)} seeds, got {policy.shape}")
+        return np.broadcast_to(policy, shape) if several else policy
+    if seed is None:
+        return env.uniform_policy()
+    return env.random_policies(seeds) if several else env.random_policies(seeds)[0]
+
+
+def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
+    """Evaluate, step: the loop of every algorithm. `step` maps the Deployment of a policy to the next policy.
+
+    `entropy` is one coefficient, or one per iterate (iterations + 1,).
+
+    An exact algorithm learns all from that one deployment. One that learns from samples reads nothing but the policy from it,
+    deploys in its `field`, and is charged what the field has counted: the evaluation is ours, not its own.
+    """
+    iterations = check_count("iterations", iterations, least=0)
+    policies = np.empty((iterations + 1, *start.shape))
+    values = np.empty((iterations + 1, *start.shape[:-2]))
+    shifts = np.empty((iterations, *start.shape[:-2]))
+    deployments = np.arange(iterations + 1)
+    samples = np.zeros(values.shape, dtype=int)
+    entropy = np.broadcast_to(entropy, iterations + 1)
+    policies[0] = start
+    occupancy = None
+    for t in tqdm(range(iterations + 1), desc=name, leave=False, disable=None):
+        deployment = deploy(env, policies[t], entropy[t])
+        values[t] = deployment.expected_return
+        if t > 0:
+            change = np.linalg.norm(deployment.occupancy - occupancy, axis=(-2, -1))
+            shifts[t - 1] = change / np.linalg.norm(occupancy, axis=(-2, -1))
+        occupancy = deployment.occupancy
+        if t < iterations:
+            policies[t + 1] = step(deployment)
+            if field is not None:
+                deployments[t + 1], samples[t + 1] = field.deployments, field.samples
+    return Run(policies, values, shifts, deployments, samples)
+
+
+def drawn(rng, numbers):
+    """``numbers(rng)`` of one generator; of a list of them, one for each of n runs side by side, an array (n, ...)."""
+    return np.array([numbers(one) for one in rng]) if isinstance(rng, list) else numbers(rng)
+
+
+class Field:
+    r"""Where an algorithm that sees only samples deploys its policies: every deployment and every transition is counted.
+
+    trajectories, horizon : how many trajectories each deployment yields, and their most steps
+    start : (S, A), the policy at which the environment rests at first; (n, S, A) for n runs side by side
+    seed : a whole number or None; n whole numbers for n runs, each of which is then what it would be alone
+    w : in (0, 1], how much of the way to its response the environment goes at each deployment: with
+        :math:`M_0 = M(\pi_{start})`, :math:`M_t = (1 - w) M_{t-1} + w M(\pi_t)` in transitions and rewards (Rank et al., UAI
+        2024, for the second agent of the gridworld, where the two mean the same). 1 is the environment itself.
+    """
+
+    def __init__(self, env, start, seed, trajectories, horizon, w=1.0):
+        lead = (len(seed),) if np.ndim(seed) else ()
+        if start.shape != (*lead, env.n_states, env.n_actions):
+            raise ValueError(f"policy: expected shape {(*lead, env.n_states, env.n_actions)}, got {start.shape}")
+        self.rho, self.gamma = env.rho, env.gamma
+        self.trajectories, self.horizon = check_count("trajectories", trajectories), check_count("horizon", horizon)
+        self.deployments = self.samples = 0
+        self._env = env
+        self._w = float(check_number("w", w, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))
+        self._mdp = env.respond(start) if self._w < 1.0 else None
+        # A near-uniform start is drawn from the seed itself, so that the trajectories take a child of it.
+        sources = [np.random.SeedSequence(0 if one is None else int(one)) for one in (seed if lead else [seed])]
+        rngs = [np.random.default_rng(source.spawn(1)[0]) for source in sources]
+        self.rng = rngs if lead else rngs[0]
+
+    def deploy(self, policy):
+        """Trajectories of `policy` (S, A), or of each of n runs (n, S, A), in the environment that answers it."""
+        mdp = self._env.respond(policy)
+        if self._w < 1.0:
+            last, w = self._mdp, self._w
+            mdp = MDP((1 - w) * last.P + w * mdp.P, (1 - w) * last.r + w * mdp.r, mdp.gamma, mdp.rho, mdp.terminal)
+        self._mdp = mdp
+        paths = sample_trajectories(mdp, policy, self.trajectories, self.horizon, self.rng)
+        self.deployments += 1
+        self.samples += paths.samples
+        return paths

@@ -1,0 +1,143 @@
+"""Estimates of the performative gradient from trajectories, and whether an estimator is unbiased."""
+
+import numpy as np
+from scipy import stats
+
+from ..mdp import to_logits
+
+
+class _Visits:
+    """Discounted sums over the steps of each trajectory, by (s, a) and by the transitions (s, a, s') that occur.
+
+    policy (S, A), in the transitions P (S, A, S) that answer it
+    """
+
+    def __init__(self, policy, P, trajectories, gamma, discounted=True):
+        self.policy = policy
+        self.count, self.horizon = trajectories.actions.shape
+        self.pairs = n_states, n_actions = policy.shape
+        time = gamma ** np.arange(self.horizon) if discounted else np.ones(self.horizon)
+        self.factor = time * trajectories.real
+        self.pair = trajectories.pairs(n_actions)
+        triple = self.pair * n_states + trajectories.states[:, 1:]
+        occurs = np.zeros(P.size, dtype=bool)
+        occurs[triple[trajectories.real]] = True
+        self.triples = np.flatnonzero(occurs)
+        self.triple = (np.cumsum(occurs) - 1)[triple] * trajectories.real
+        self.probability = P.ravel()[self.triples]
+
+    def _sums(self, index, size, weights):
+        if np.shape(weights) != (self.count, self.horizon):
+            raise ValueError(f"weights: expected shape {(self.count, self.horizon)}, got {np.shape(weights)}")
+        rows = np.arange(self.count)[:, None] * size + index
+        sums = np.bincount(rows.ravel(), (weights * self.factor).ravel(), self.count * size)
+        return sums[: self.count * size].reshape(self.count, size)  # size 0 where no step was taken
+
+    def by_pair(self, weights):
+        """(count, S, A)"""
+        return self._sums(self.pair, self.pairs[0] * self.pairs[1], weights).reshape(-1, *self.pairs)
+
+    def by_transition(self, weights):
+        """(count, K) for the K transitions that occur, divided by their probabilities."""
+        return self._sums(self.triple, self.triples.size, weights) / self.probability
+
+    def policy_score(self, weights):
+        r""":math:`\sum_t \gamma^t w_t \nabla_\theta\log\pi_\theta(a_t|s_t)`, (count, S, A)."""
+        weights = self.by_pair(weights)
+        return weights - self.policy * weights.sum(axis=-1, keepdims=True)
+
+
+def gradient_estimates(env, policy, trajectories, weights, transition_weights=None, discounted=True):
+    r"""Estimates :math:`\hat g` of the performative gradient, one from each trajectory, in the logits: (count, S, A).
+
+    policy : (S, A), the one that `trajectories` follow in ``env.respond(policy)``
+    weights : (count, horizon), :math:`w_t` on the policy's score
+    transition_weights : :math:`u_t` on the transition's score; `weights` by default
+    discounted : False drops every :math:`\gamma^t`, which is biased
+
+    Asks for the response's gradient once for every transition and every (s, a) that occur. Raises ValueError for a policy or
+    weights of the wrong shape.
+    """
+    policy = _checked(env, policy, trajectories)
+    visits = _Visits(policy, env.respond(policy).P, trajectories, env.gamma, discounted)
+    n_pairs = env.n_states * env.n_actions
+    by_pair = visits.by_pair(np.ones_like(trajectories.rewards)).reshape(-1, n_pairs)
+    in_policy = np.zeros_like(by_pair)
+    for k in np.flatnonzero(by_pair.any(axis=0)):
+        unit = np.eye(1, n_pairs, k).reshape(visits.pairs)
+        in_policy += by_pair[:, k, None] * env.response_gradient(visits.policy, unit, np.zeros(env.n_states)).ravel()
+    if env.gamma > 0.0:
+        size = n_pairs * env.n_states
+        units = (np.eye(1, size, k).reshape(*visits.pairs, -1) for k in visits.triples)
+        gradients = np.array([env.transition_gradient(visits.policy, unit).ravel() for unit in units]).reshape(-1, n_pairs)
+        in_policy += visits.by_transition(weights if transition_weights is None else transition_weights) @ gradients
+    return visits.policy_score(weights) + to_logits(visits.policy, in_policy.reshape(-1, *visits.pairs))
+
+
+def mean_gradient_estimate(env, policy, trajectories, weights, transition_weights=None, discounted=True):
+    r"""The mean of :func:`gradient_estimates` over the trajectories, (S, A): one gradient of P and one of r.
+
+    Of n runs side by side, with policy (n, S, A) and weights (n, count, horizon), that of each: (n, S, A).
+    """
+    policy = _checked(env, policy, trajectories)
+    transition_weights = weights if transition_weights is None else transition_weights
+    mdp = env.respond(policy)
+    occupancy, score = np.empty_like(policy), np.empty_like(policy)
+    by_transition = np.zeros(mdp.P.shape)
+    lead = policy.shape[:-2]
+    for index, paths in zip(np.ndindex(lead), trajectories.runs(), strict=True):
+        visits = _Visits(policy[index], mdp.P[index], paths, env.gamma, discounted)
+        occupancy[index] = visits.by_pair(np.ones_like(paths.rewards)).mean(axis=0)
+        score[index] = visits.policy_score(weights[index]).mean(axis=0)
+        by_transition[index].flat[visits.triples] = visits.by_transition(transition_weights[index]).mean(axis=0)
+    in_policy = env.response_gradient(policy, occupancy, np.zeros((*lead, env.n_states)))
+    if env.gamma > 0.0:
+        in_policy = in_policy + env.transition_gradient(policy, by_transition)
+    return score + to_logits(policy, in_policy)
+
+
+def _checked(env, policy, trajectories):
+    policy = env.check_policy(policy)
+    expected = (*trajectories.actions.shape[:-2], env.n_states, env.n_actions)
+    if policy.shape != expected:
+        raise ValueError(f"policy: expected shape {expected}, got {policy.shape}")
+    return policy
+
+
+def mean_policy_score(policy, trajectories, weights, gamma):
+    r"""What the trajectories say without the environment: the policy's part of the estimate, and the occupancy.
+
+    The means over the trajectories of :math:`\sum_t \gamma^t w_t \nabla_\theta\log\pi_\theta(a_t|s_t)` and of
+    :math:`\sum_t \gamma^t 1[s_t=s, a_t=a]`, (S, A) each; (n, S, A) of n runs side by side.
+    """
+    *lead, n_states, n_actions = policy.shape
+    run = np.arange(policy.size // (n_states * n_actions)).reshape(*lead, 1, 1)
+    pairs = (run * (n_states * n_actions) + trajectories.pairs(n_actions)).ravel()
+    count, horizon = trajectories.actions.shape[-2:]
+    time = gamma ** np.arange(horizon) * trajectories.real / count
+    weighted, occupancy = (
+        np.bincount(pairs, (time * w).ravel(), policy.size).reshape(policy.shape) for w in (weights, np.ones_like(weights))
+    )
+    return weighted - policy * weighted.sum(axis=-1, keepdims=True), occupancy
+
+
+def hotelling(estimates, exact):
+    r"""Whether the mean of `estimates` (n, S, A) is `exact` (S, A): Hotelling's :math:`T^2` and its p-value.
+
+    :math:`T^2 = n\, e^\top \Sigma^{-1} e` for the mean error e and the covariance Σ of the estimates, in the
+    :math:`k = S (A - 1)` entries that are free in a gradient in the logits of a softmax, whose rows sum to zero.
+    :math:`T^2 (n-k) / (k (n-1))` has an F distribution with (k, n - k) degrees of freedom for normal estimates, and
+    for large n. The joint region at level α holds `exact` where the p-value is above 1 - α.
+
+    Raises ValueError where n is not above k, or the two do not have matching shapes.
+    """
+    if np.ndim(exact) != 2 or np.shape(estimates)[1:] != np.shape(exact):
+        raise ValueError(f"estimates: expected shape (n, S, A) and (S, A), got {np.shape(estimates)} and {np.shape(exact)}")
+    error = np.asarray(estimates) - exact
+    error = error[..., :-1].reshape(len(error), -1)
+    n, k = error.shape
+    if n <= k:
+        raise ValueError(f"estimates: expected more than {k} of them, got {n}")
+    mean = error.mean(axis=0)
+    statistic = n * mean @ np.linalg.solve(np.cov(error.T).reshape(k, k), mean)
+    return float(statistic), float(stats.f.sf(statistic * (n - k) / (k * (n - 1)), k, n - k))

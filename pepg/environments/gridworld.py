@@ -1,0 +1,407 @@
+r"""The two-agent gridworld of Mandal, Triantafyllou & Radanovic, "Performative Reinforcement Learning" (ICML 2023).
+
+Agent 1, the policy under study, walks on a grid and is paid the reward of each cell that it enters. Agent 2 is the
+environment: in each state it lets agent 1's move happen or forces a move of its own, at a cost. It sees the grid through
+the eyes of its followers, each with a perturbed copy of the rewards, who answer the deployed policy optimally.
+
+Follower k solves its own decision problem against the deployed π. With :math:`u_k(s,m) = g_k(\nu(s,m)) +
+\gamma V_k(\nu(s,m))`, where :math:`\nu(s,m)` is the cell that move m enters from s and :math:`g_k` its reward,
+
+.. math:: V_k(s) = \max\Big( \max_m u_k(s,m) - c,\; \sum_a \pi(a|s)\, u_k(s,a) \Big), \qquad V_k(goal) = 0,
+
+and agent 2 plays :math:`\sigma = softmax(\beta \bar Q)` on the followers' mean action values. Agent 1 then lives in
+
+.. math:: P_\pi(\cdot|s,a) = \sum_m \sigma(m|s)\, 1_{\nu(s,m)} + \sigma(none|s)\, 1_{\nu(s,a)}, \qquad
+          r_\pi(s,a) = \sum_{s'} P_\pi(s'|s,a)\, g(s').
+
+**The response and its gradient.** Policy iteration finds each follower's optimal action, and then :math:`V_k` solves
+a linear system whose matrix couples a cell with its neighbours only: it is banded, and all followers together are one
+banded system that LAPACK factors in linear time. The optimal action stays put under a small change of π, so the
+derivative of the response is that of the linear system, and one solve with the transposed factors (the adjoint) carries
+a gradient in :math:`\bar Q` back to π.
+
+**Ties.** Where a follower has several best actions (within 1e-12 of the value's scale), the first of left, right, up,
+down, none is taken, and the gradient is that of the branch taken. A tie that persists when π moves does no harm: all
+of its branches have the same derivative. One that does not is a kink of the response, and the branch's derivative is
+one element of the generalised gradient there (of each follower's value function, in Clarke's sense).
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from scipy.linalg import lapack
+from scipy.sparse import csr_array
+
+from ..arguments import check_count, check_finite, check_gamma
+from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, first_best, softmax
+
+MOVES = ("left", "right", "up", "down")
+AT_ONCE = 100  # followers solved for together
+NONE = len(MOVES)  # agent 2's fifth action: let agent 1's move happen
+
+_LEGEND = {"e": -0.01, "f": -0.02, "h": -0.5, "G": 1.0}
+_DEFAULT_MAP = """
+    eeeeeeee
+    eefeheee
+    eeeheefe
+    efeeehef
+    eeeheefe
+    ehhefehe
+    eheehehe
+    eeehefeG
+"""
+
+
+def default_grid():
+    """The 8x8 entry rewards of the paper's experiments: -0.01, -0.02 or -0.5 a cell, and +1 at the goal."""
+    return np.array([[_LEGEND[cell] for cell in row] for row in _DEFAULT_MAP.split()])
+
+
+def _check_grid(grid):
+    grid = np.array(grid, dtype=float)  # a copy, which nobody else can write into
+    if grid.ndim != 2 or grid.size < 2:
+        raise ValueError(f"grid: expected a 2-D array of at least two entry rewards, got shape {grid.shape}")
+    check_finite("grid", grid, grid.shape)
+    others = np.delete(grid.ravel(), -1)
+    if not grid[-1, -1] > others.max():
+        index = [int(i) for i in np.unravel_index(others.argmax(), grid.shape)]
+        raise ValueError(
+            f"grid: no goal: expected the last cell to hold the largest reward, but grid{index} = {others.max():.6g} "
+            f"is not below grid{[n - 1 for n in grid.shape]} = {grid[-1, -1]:.6g}"
+        )
+    return grid
+
+
+@dataclass(frozen=True, eq=False)
+class _Response:
+    """The forward work of one deployment, which the gradient at the same policy shares.
+
+    n deployed policies, K followers, S states; actions lead so that each operation runs over contiguous memory.
+    """
+
+    policy: np.ndarray  # (..., S, A) as deployed
+    moves: np.ndarray  # (A, n, 1, S): the same, actions first
+    action: np.ndarray  # (n, K, S): each follower's best action
+    entered: np.ndarray  # (A, n, K, S): u_k(s, m), what entering a cell is worth to a follower
+    systems: "_Systems"  # the followers' linear systems, factored
+    sigma: np.ndarray  # (5, n, S): agent 2's policy
+    mdp: MDP
+
+
+@dataclass(frozen=True, eq=False)
+class Gridworld(PeMDP):
+    r"""The gridworld above, as an environment that responds to agent 1's policy.
+
+    Parameters
+    ----------
+    eps : in [0, 1], the probability that a follower's copy of a cell off the first row and column is redrawn
+    beta : >= 0, inverse temperature of agent 2 (0: it ignores values, and so the policy)
+    n_followers : number of followers
+    gamma : discount in [0, 1)
+    cost : what agent 2 pays for an intervention (agent 1 is not charged)
+    grid : 2-D entry rewards whose last cell, the goal, holds the largest; the 8x8 grid of the paper by default
+    seed : which followers are drawn. None: those of the released program, follower k from ``numpy.random.default_rng(k)``; a whole
+        number >= 0: follower k from the k-th child of that ``SeedSequence``, so that draws with different seeds are independent
+
+    The states are the cells, row by row; the actions left, right, up, down (a move off the grid stays in place). rho is
+    uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
+    unknowns and bandwidth the number of columns; the gradient at the policy deployed last adds one transposed solve.
+    The followers' best actions at one of the last two policies start the search at the next: that saves time and changes no result.
+
+    Raises ValueError, naming the argument, for anything outside these ranges.
+    """
+
+    eps: float = 0.5
+    beta: float = 5.0
+    n_followers: int = 50
+    gamma: float = 0.9
+    cost: float = 0.05
+    grid: np.ndarray | None = None
+    seed: int | None = None
+    _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
+    _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' best actions
+
+    def __post_init__(self):
+        object.__setattr__(self, "grid", default_grid() if self.grid is None else _check_grid(self.grid))
+        check_gamma(self.gamma)
+        if not 0.0 <= self.eps <= 1.0:
+            raise ValueError(f"eps: expected a probability in [0, 1], got {self.eps}")
+        if not (np.isfinite(self.beta) and self.beta >= 0.0):
+            raise ValueError(f"beta: expected a finite inverse temperature >= 0, got {self.beta}")
+        if not np.isfinite(self.cost):
+            raise ValueError(f"cost: expected a finite number, got {self.cost}")
+        if not (np.isfinite(self.n_followers) and self.n_followers >= 1 and self.n_followers == int(self.n_followers)):
+            raise ValueError(f"n_followers: expected a whole number >= 1, got {self.n_followers}")
+        object.__setattr__(self, "n_followers", int(self.n_followers))
+        if self.seed is not None:
+            object.__setattr__(self, "seed", check_count("seed", self.seed, least=0))
+
+    # The board
+
+    @property
+    def n_states(self):
+        return self.grid.size
+
+    @property
+    def n_actions(self):
+        return len(MOVES)
+
+    @property
+    def goal(self):
+        """The terminal state."""
+        return self.n_states - 1
+
+    @cached_property
+    def rho(self):
+        rows, columns = np.indices(self.grid.shape)
+        border = ((rows == 0) | (columns == 0)).ravel()
+        return border / border.sum()
+
+    @cached_property
+    def next_state(self):
+        """The cell that each move enters, (S, 4)."""
+        n_rows, n_columns = self.grid.shape
+        row, column = np.divmod(np.arange(self.n_states), n_columns)
+        left = row * n_columns + np.maximum(column - 1, 0)
+        right = row * n_columns + np.minimum(column + 1, n_columns - 1)
+        up = np.maximum(row - 1, 0) * n_columns + column
+        down = np.minimum(row + 1, n_rows - 1) * n_columns + column
+        return np.stack([left, right, up, down], axis=1)
+
+    @cached_property
+    def follower_grids(self):
+        """The followers' perturbed rewards, (K, rows, columns)."""
+        goal_reward = self.grid[-1, -1]
+        choices = np.unique(self.grid[self.grid != goal_reward])
+        grids = np.repeat(self.grid[None], self.n_followers, axis=0)
+        seeds = range(self.n_followers) if self.seed is None else np.random.SeedSequence(self.seed).spawn(self.n_followers)
+        for grid, seed in zip(grids, seeds):
+            rng = np.random.default_rng(seed)
+            redrawn = rng.random(grid.shape) <= self.eps
+            redrawn[0, :] = redrawn[:, 0] = redrawn[-1, -1] = False
+            for cell in np.argwhere(redrawn):  # one draw a cell, in this order: it fixes the environment
+                grid[tuple(cell)] = rng.choice(choices)
+        return grids
+
+    @cached_property
+    def _entry(self):
+        """Agent 1's reward for each move, (A, S)."""
+        return self.grid.ravel()[self.next_state.T]
+
+    @cached_property
+    def _follower_entry(self):
+        """Each follower's reward for each move, (A, K, S)."""
+        grids = self.follower_grids.reshape(self.n_followers, -1)
+        return np.ascontiguousarray(np.moveaxis(grids[:, self.next_state], -1, 0))
+
+    @cached_property
+    def _alive(self):
+        return np.arange(self.n_states) != self.goal
+
+    @cached_property
+    def _arrivals(self):
+        """(A S, S), one entry a row: where each move leads."""
+        index = np.arange(NONE * self.n_states)
+        return csr_array((np.ones(index.size), (index, self.next_state.T.ravel())), (index.size, self.n_states))
+
+    def epsilon_greedy_policy(self, epsilon=0.1):
+        """1 - epsilon on the best move where there is no agent 2, the rest spread evenly over the other three.
+
+        "Best" on this grid's own rewards; the first of left, right, up, down where several are.
+        """
+        if not 0.0 <= epsilon <= 1.0:
+            raise ValueError(f"epsilon: expected a probability in [0, 1], got {epsilon}")
+        P = np.zeros((self.n_states, self.n_actions, self.n_states))
+        np.put_along_axis(P, self.next_state[:, :, None], 1.0, axis=-1)
+        alone = MDP(P, self._entry.T, self.gamma, self.rho, self.goal)
+        policy = np.full((self.n_states, self.n_actions), epsilon / (self.n_actions - 1))
+        return np.where(best_response(alone) == 1.0, 1.0 - epsilon, policy)
+
+    # The response
+
+    def respond(self, policy):
+        r"""Deploy `policy` (..., S, A): agent 2 answers, and agent 1 lives in the :class:`MDP` of that answer.
+
+        Raises ValueError for a policy that is none, RuntimeError if a follower's policy iteration does not end.
+        """
+        return self._response(policy).mdp
+
+    def agent_two(self, policy):
+        """Agent 2's answer to `policy`, (..., S, 5): the probabilities of forcing left, right, up, down, and of none.
+
+        The row of the goal means nothing.
+        """
+        sigma = np.moveaxis(self._response(policy).sigma, 0, -1)
+        return sigma.reshape(np.shape(policy)[:-1] + (NONE + 1,))
+
+    def response_gradient(self, policy, occupancy, value):
+        response = self._response(policy)
+        shape = response.policy.shape
+        n, n_states = response.sigma.shape[1:]
+        occupancy = check_finite("occupancy", occupancy, shape).reshape(n, n_states, -1)
+        value = check_finite("value", value, shape[:-1]).reshape(n, n_states)
+        occupancy = np.moveaxis(occupancy, -1, 0) * self._alive  # (A, n, S)
+
+        # From P and r to agent 2's policy.
+        worth = self._entry[:, None] + self.gamma * value[:, self.next_state.T].swapaxes(0, 1)
+        by_action = np.concatenate([occupancy.sum(axis=0) * worth, (occupancy * worth).sum(axis=0)[None]])
+        return self._through_followers(response, by_action)
+
+    def transition_gradient(self, policy, weights):
+        response = self._response(policy)
+        weights = check_finite("weights", weights, (*response.policy.shape, self.n_states))
+        weights = weights.reshape(-1, *weights.shape[-3:])
+        entered = np.take_along_axis(weights, self.next_state[None, :, None], axis=-1) * self._alive[:, None, None]
+        by_action = [np.moveaxis(entered.sum(axis=2), -1, 0), np.einsum("nsaa->ns", entered)[None]]  # entered: (n, S, A, move)
+        return self._through_followers(response, np.concatenate(by_action))
+
+    def _through_followers(self, response, by_action):
+        """Carry a gradient in agent 2's policy (5, n, S) back to the deployed ones, (..., S, A)."""
+        moves, sigma = response.moves, response.sigma
+        n = sigma.shape[1]
+        by_mean = self.beta * sigma * (by_action - (sigma * by_action).sum(axis=0)) / self.n_followers
+
+        # From the action values to each follower's values: the same right-hand side for all, one transposed solve.
+        weight = by_mean[:NONE] + by_mean[NONE] * moves[:, :, 0]
+        by_value = self.gamma * (weight.swapaxes(0, 1).reshape(n, -1) @ self._arrivals)
+        seeds = np.repeat(by_value, self.n_followers, axis=0)
+        adjoint = response.systems.solve_transposed(seeds, n).reshape(response.action.shape)
+
+        # The policy enters a follower's problem wherever agent 2 lets its move happen.
+        let = by_mean[NONE][:, None] + adjoint * ((response.action == NONE) & self._alive)
+        return np.einsum("nks,anks->nsa", let, response.entered).reshape(response.policy.shape)
+
+    def _response(self, policy):
+        last = self._last[0] if self._last else None
+        if last is not None and np.array_equal(last.policy, policy):
+            return last
+        policy = self.check_policy(policy).copy()
+        moves = np.moveaxis(policy.reshape(-1, self.n_states, self.n_actions), -1, 0)[:, :, None]
+        moves = np.ascontiguousarray(moves)
+        n = moves.shape[1]
+        start = np.full((n, self.n_followers, self.n_states), NONE)
+        alike = [known for known in self._answers if known[0].shape == policy.shape]
+        if alike:  # the nearer of two: of an iterate, say, and of a policy near it that was deployed to learn about it
+            start[:] = min(alike, key=lambda known: np.abs(known[0] - policy).sum())[1]
+        elif self._answers:
+            start[:] = self._answers[0][1][:1]
+        action, entered, systems, mean_value = self._answer(moves, start)
+        sigma = softmax(self.beta * mean_value.T).T
+        mdp = self._induced(sigma, policy.shape[:-2])
+        response = _Response(policy, moves, action, entered, systems, sigma, mdp)
+        self._last[:] = [response]
+        self._answers[:] = [(policy, action), *self._answers[:1]]
+        return response
+
+    def _answer(self, moves, action):
+        """The followers' optimal answer to the policies `moves` (A, n, 1, S) by policy iteration from `action`.
+
+        Returns the best actions (n, K, S), what entering a cell is worth (A, n, K, S), the factors of the final systems
+        and the mean action values (5, n, S). The start only saves time: a tie ends at its first action in any case.
+        Every follower is a problem of its own, so that each round solves for those only that moved in the last, and they
+        are taken in groups that stay in the processor's cache.
+        """
+        shape = action.shape
+        action = action.reshape(-1, self.n_states).copy()
+        systems = _Systems(len(action), self.gamma, self.next_state, self.grid.shape[1])
+        entered = np.empty((NONE, *action.shape))
+        action_value = np.empty((NONE + 1, *action.shape))
+        settled = np.zeros(len(action), dtype=bool)
+        for group in np.array_split(np.arange(len(action)), len(action) // AT_ONCE + 1):
+            todo = group
+            for _ in range(MAX_IMPROVEMENTS):
+                now, move = action[todo], moves[:, todo // self.n_followers, 0]
+                entry = self._follower_entry[:, todo % self.n_followers]
+                weight = np.where(now == NONE, move, now == np.arange(NONE)[:, None, None]) * self._alive
+                reward = (weight * entry).sum(axis=0) - self.cost * ((now != NONE) & self._alive)
+                value = systems.solve(todo, weight, reward)
+
+                worth = entry + self.gamma * value[:, self.next_state.T].swapaxes(0, 1)
+                choices = np.concatenate([worth - self.cost, (move * worth).sum(axis=0)[None]])
+                entered[:, todo], action_value[:, todo] = worth, choices
+                best = np.where(self._alive, first_best(choices, axis=0), NONE)
+                improves = (choices.max(axis=0) - value > TIE * (1.0 + np.abs(value))) & self._alive
+                improved = improves.any(axis=-1)
+                # Where nothing improves, the first of each tie is taken and solved for once more.
+                action[todo] = np.where(improves | ~improved[:, None], best, now)
+                again = (action[todo] != now).any(axis=-1) & ~settled[todo]
+                settled[todo] = ~improved
+                todo = todo[again]
+                if not todo.size:
+                    break
+            else:
+                raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
+        mean_value = action_value.reshape(-1, *shape).mean(axis=2)
+        return action.reshape(shape), entered.reshape(-1, *shape), systems, mean_value
+
+    def _induced(self, sigma, shape):
+        """Agent 1's MDP where agent 2 plays `sigma` (5, n, S)."""
+        sigma = sigma * self._alive
+        n, n_states = sigma.shape[1:]
+        states = np.arange(n_states)
+        forced = np.zeros((n, n_states, n_states))
+        for m in range(NONE):
+            forced[:, states, self.next_state[:, m]] += sigma[m]
+        forced[:, self.goal, self.goal] = 1.0
+        P = np.repeat(forced[:, :, None, :], self.n_actions, axis=2)
+        for a in range(self.n_actions):
+            P[:, states, a, self.next_state[:, a]] += sigma[NONE]
+        r = (sigma[:NONE] * self._entry[:, None]).sum(axis=0)[..., None] + sigma[NONE][..., None] * self._entry.T
+        P, r = P.reshape(*shape, *P.shape[1:]), r.reshape(*shape, *r.shape[1:])
+        return MDP(P, r, self.gamma, self.rho, self.goal)
+
+
+class _Systems:
+    """The linear systems I - gamma P of many chains on the grid, factored side by side.
+
+    A move couples a cell with its neighbours only, so each system is banded with bandwidth b, the number of columns.
+    Chained one after the other they are one band matrix, which LAPACK factors at a cost linear in its size; no entry
+    crosses from one chain to the next. Its band storage holds row i, column j of the matrix at [2 b + i - j, j].
+    """
+
+    def __init__(self, n_chains, gamma, next_state, n_columns):
+        self.gamma, self.bandwidth = gamma, n_columns
+        n_states = len(next_state)
+        self._moves_on = (next_state != np.arange(n_states)[:, None]).T[:, None]
+        self._factors = np.empty((n_chains, n_states, 3 * n_columns + 1))
+        self._pivots = np.empty((n_chains, n_states), dtype=np.int32)  # relative to the chain's first row
+
+    def solve(self, chains, weight, right_hand_side):
+        """Factor anew the systems of `chains` (t,), which take move m with probability weight[m] (4, t, S); solve."""
+        b, n_states = self.bandwidth, self._factors.shape[1]
+        size = chains.size * n_states
+        band = np.zeros((size, 3 * b + 1))
+        step = self.gamma * weight * self._moves_on
+        band[:, 2 * b] = 1.0 - (self.gamma * weight - step).sum(axis=0).ravel()
+        # Left, right, up, down; with one column left and up share a diagonal (so do right and down): hence -=.
+        for along, offset in zip(step.reshape(len(step), size), (-1, 1, -b, b)):
+            source = slice(max(0, -offset), size - max(0, offset))
+            target = slice(max(0, offset), size - max(0, -offset))
+            band[target, 2 * b - offset] -= along[source]
+        factors, pivots, info = lapack.dgbtrf(band.T, b, b, overwrite_ab=True)
+        if info != 0:
+            raise RuntimeError(f"the followers' linear systems could not be factored (LAPACK info {info})")
+        self._factors[chains] = factors.T.reshape(chains.size, n_states, -1)
+        self._pivots[chains] = pivots.reshape(chains.size, n_states) - n_states * np.arange(chains.size)[:, None]
+        return self._substitute(factors, pivots, right_hand_side, transposed=False)
+
+    def solve_transposed(self, right_hand_side, n_parts):
+        """Solve all the transposed systems for (n_chains, S), from the factors at hand.
+
+        In `n_parts` of equal size: a dot product of LAPACK's may start in the chain before, where the factor is zero, and which of
+        its terms are added first then depends on where a chain is; the solution of a part is the same whatever lies beside it.
+        """
+        height = self._factors.shape[-1]
+        parts = []
+        for factors, pivots, right in zip(*(np.split(x, n_parts) for x in (self._factors, self._pivots, right_hand_side))):
+            pivots = pivots + pivots.shape[1] * np.arange(len(pivots), dtype=np.int32)[:, None]
+            parts.append(self._substitute(factors.reshape(-1, height).T, pivots.ravel(), right, transposed=True))
+        return np.concatenate(parts)
+
+    def _substitute(self, factors, pivots, right_hand_side, transposed):
+        b = self.bandwidth
+        solution, info = lapack.dgbtrs(factors, b, b, right_hand_side.ravel(), pivots, trans=int(transposed))
+        if info != 0:
+            raise RuntimeError(f"the followers' linear systems could not be solved (LAPACK info {info})")
+        return solution.reshape(right_hand_side.shape)

@@ -1,0 +1,112 @@
+"""Runs at equal expense: what an algorithm had reached by the time that a number of deployments, or of transitions, was spent.
+
+The seeds of an algorithm lie along the last axis, one column each. Expense is whole, and what counts at a budget is the last
+iterate that it paid for in full: a method of three deployments an iteration has at 5 what it had at 3.
+"""
+
+import numpy as np
+from scipy import stats
+
+UNITS = ("deployments", "samples")
+
+
+def mean_interval(samples, axis=-1, level=0.95):
+    """Mean and the ends of its Student t interval along `axis` (over seeds); no width for one sample.
+
+    Returns three arrays without `axis`.
+    """
+    samples = np.asarray(samples, dtype=float)
+    n = samples.shape[axis]
+    mean = samples.mean(axis=axis)
+    if n < 2:
+        return mean, mean.copy(), mean.copy()
+    half = stats.t.ppf(0.5 + level / 2, n - 1) * samples.std(axis=axis, ddof=1) / np.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def plus_minus(interval):
+    """Mean and half-width of an interval (mean, low, high)."""
+    mean, low, high = interval
+    return mean, (high - low) / 2
+
+
+def paired_difference(first, second, axis=-1, level=0.95):
+    """:func:`mean_interval` of ``first - second``, whose entries along `axis` belong together: the same seed, the same start.
+
+    Raises ValueError where the two do not have the same shape.
+    """
+    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if first.shape != second.shape:
+        raise ValueError(f"second: expected the shape of first, {first.shape}, got {second.shape}")
+    return mean_interval(first - second, axis, level)
+
+
+def paid_for(spent, quantity, budgets):
+    """`quantity` of the last iterate that each of `budgets` paid for, (len(budgets), ...).
+
+    spent : (T + 1,), or (T + 1, ...) where each run has its own, not falling from 0 · quantity : (T + 1, ...)
+
+    Raises ValueError for a negative budget, or shapes that do not match.
+    """
+    quantity = np.asarray(quantity)
+    spent = np.asarray(spent)
+    if spent.ndim not in (1, quantity.ndim) or spent.shape != quantity.shape[: spent.ndim]:
+        raise ValueError(f"spent: expected shape {quantity.shape[:1]} or {quantity.shape}, got {spent.shape}")
+    budgets = np.asarray(budgets)
+    if budgets.ndim != 1 or not (budgets >= 0).all():
+        raise ValueError(f"budgets: expected numbers >= 0, got {budgets}")
+    if spent.ndim == 1:
+        return quantity[np.searchsorted(spent, budgets, side="right") - 1]
+    last = (spent <= budgets.reshape(-1, *np.ones(spent.ndim, dtype=int))).sum(axis=1) - 1
+    return np.take_along_axis(quantity, last, axis=0)
+
+
+def value_at(run, budgets, unit="deployments"):
+    """The true value of what each of `budgets` deployed at last in a :class:`pepg.algorithms.Run`: (len(budgets), ...).
+
+    unit : what is spent, "deployments" or "samples"
+    """
+    return paid_for(_spent(run, unit), run.values, budgets)
+
+
+def budget_grid(run, points, unit="samples"):
+    """`points` budgets evenly from 0 to the most that every one of the runs side by side in `run` has spent."""
+    return np.linspace(0, np.min(_spent(run, unit)[-1]), points)
+
+
+def budget_curve(run, budgets, unit="deployments", **labels):
+    """A tidy table of value against expense, a row for each budget: `labels`, unit, spent, and mean, low, high over seeds."""
+    import pandas as pd  # here, so that a worker need not load it
+
+    mean, low, high = mean_interval(value_at(run, budgets, unit))
+    return pd.DataFrame({**labels, "unit": unit, "spent": budgets, "mean": mean, "low": low, "high": high})
+
+
+def budget_difference(run, other, budget, unit="deployments"):
+    """Mean and the ends of the 95 % interval, paired over seeds, of the value of `run` less that of `other` at one budget."""
+    values, others = (value_at(one, [budget], unit)[0] for one in (run, other))
+    return paired_difference(values, others)
+
+
+def budget_table(runs, names, budgets):
+    """A row for each of `runs` {labels: Run}: its labels, and at each budget the mean over seeds and the half-width of its interval.
+
+    names : columns of the labels · budgets : {unit: a list of them}; the columns are "deployments 10", "± deployments 10"
+    """
+    import pandas as pd  # here, so that a worker need not load it
+
+    rows = []
+    for labels, run in runs.items():
+        row = dict(zip(names, labels, strict=True))
+        for unit, some in budgets.items():
+            for budget, values in zip(some, value_at(run, some, unit)):
+                mean, half = plus_minus(mean_interval(values))
+                row |= {f"{unit} {budget}": mean, f"± {unit} {budget}": half}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _spent(run, unit):
+    if unit not in UNITS:
+        raise ValueError(f"unit: expected one of {', '.join(map(repr, UNITS))}, got {unit!r}")
+    return np.asarray(getattr(run, unit))

@@ -1,0 +1,24 @@
+"""Random performative MDPs of many sizes and discounts, to check a statement on: batch by batch, solved side by side."""
+
+from itertools import product
+
+import numpy as np
+
+from ..environments import random_softmax_pemdp
+
+
+def random_instances(seed, states, actions, gammas, strengths, count):
+    r"""Batches of `count` random :class:`pepg.SoftmaxPeMDP`, one for each number of states, of actions and each discount.
+
+    seed : an integer; every batch has a generator of its own, spawned from it
+    strengths : the values from which :math:`\kappa_P` and :math:`\kappa_r` are drawn, independently and for each instance
+
+    Yields (labels, env, rng): the labels are columns of a table (states, actions, gamma, kappa_P, kappa_r), rng is the batch's
+    generator, to draw policies from.
+    """
+    sizes = list(product(states, actions, gammas))
+    for (n, m, gamma), child in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes))):
+        rng = np.random.default_rng(child)
+        kappa_P, kappa_r = rng.choice(strengths, (2, count))
+        env = random_softmax_pemdp(rng, n, m, gamma, kappa_P, kappa_r, count)
+        yield {"states": n, "actions": m, "gamma": gamma, "kappa_P": kappa_P, "kappa_r": kappa_r}, env, rng

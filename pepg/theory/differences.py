@@ -1,0 +1,64 @@
+r"""Independent derivations of the performative gradient, against which the exact one is checked.
+
+`central_differences` knows nothing but the value; `by_differentiation` writes the value of a :class:`pepg.SoftmaxPeMDP` down from its
+definition and has autograd differentiate it.
+"""
+
+import autograd.numpy as anp
+import numpy as np
+from autograd import grad
+
+from ..mdp import softmax
+from ..performative import performative_value
+
+
+def norm(array):
+    """The Euclidean norm of the last two axes."""
+    return np.sqrt((array**2).sum(axis=(-2, -1)))
+
+
+def inner(array, other):
+    """The inner product of the last two axes."""
+    return (array * other).sum(axis=(-2, -1))
+
+
+def cosine(array, other):
+    """The cosine of the angle between two arrays of states and actions, (..., S, A) to (...)."""
+    return inner(array, other) / norm(array) / norm(other)
+
+
+def slopes(function, logits, width=1e-3):
+    """Central differences of fourth order of `function` in every logit, (..., S, A): an error of order width**4.
+
+    `function` takes logits with axes of its own in front, (4, S A, ..., S, A), and returns (4, S A, ...).
+    """
+    logits = np.asarray(logits, dtype=float)
+    units = np.eye(logits.shape[-2] * logits.shape[-1]).reshape(-1, *(1,) * (logits.ndim - 2), *logits.shape[-2:])
+    steps = width * np.array([-2.0, -1.0, 1.0, 2.0]).reshape(-1, *(1,) * (logits.ndim + 1))
+    value = function(logits + steps * units)
+    slope = (value[0] - 8.0 * value[1] + 8.0 * value[2] - value[3]) / (12.0 * width)
+    return np.moveaxis(slope, 0, -1).reshape(logits.shape)
+
+
+def central_differences(env, logits, entropy=0.0, width=1e-3):
+    """:func:`slopes` of the performative value, (..., S, A)."""
+    return slopes(lambda near: performative_value(env, softmax(near), entropy), logits, width)
+
+
+def by_differentiation(env, logits, entropy=0.0):
+    r"""The gradient in logits (n, S, A) of :math:`V_\lambda(\rho)`, from its definition in n softmax PeMDPs, by automatic differentiation."""
+
+    def total(logits):
+        weights = anp.exp(logits)
+        policy = weights / anp.sum(weights, axis=-1, keepdims=True)
+        strength = np.broadcast_to(env.transition_strength, len(logits))[:, None, None, None]
+        bent = anp.exp(env.logits + strength * anp.einsum("nsatub,nub->nsat", env.logit_map, policy))
+        P = bent / anp.sum(bent, axis=-1, keepdims=True)
+        strength = np.broadcast_to(env.reward_strength, len(logits))[:, None, None]
+        r = env.rewards + strength * anp.einsum("nsaub,nub->nsa", env.reward_map, policy)
+        paid = anp.sum(policy * (r - entropy * anp.log(policy)), axis=-1)
+        chain = anp.einsum("nsa,nsat->nst", policy, P)
+        value = anp.linalg.solve(np.eye(r.shape[1]) - env.gamma * chain, paid[..., None])[..., 0]
+        return anp.sum(env.rho * value)
+
+    return grad(total)(np.asarray(logits, dtype=float))
