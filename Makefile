@@ -17,7 +17,7 @@ endif
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
-export PYTHONPATH := $(CURDIR)
+export PYTHONPATH := $(CURDIR)$(if $(OTHER_PROCESSOR),:$(CURDIR)/tests/portable)
 export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/build/hypothesis
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -27,7 +27,7 @@ NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 BUILD = $(PYTHON) -m pepg.companion.build --profile $(PROFILE) --jobs $(JOBS)
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
-.PHONY: help figures store claims new test lab bench clean active-environment $(NOTEBOOKS)
+.PHONY: help figures store claims new test test-portable lab bench clean active-environment $(NOTEBOOKS)
 
 help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
@@ -36,6 +36,7 @@ help:
 	@echo "make new NAME=my_experiment  a notebook of your own from the template; then make my_experiment"
 	@echo "make claims                  every claim of the notebooks: what is stated, and what was measured"
 	@echo "make test                    unit and property tests, every notebook's outputs, every figure's data"
+	@echo "make test-portable           the same tests as on other processors: without AVX-512, then with SSE alone"
 	@echo "make lab                     JupyterLab on notebooks/"
 	@echo "make bench                   what a value, a gradient and a linear solve cost on this machine"
 	@echo "make store                   run the notebooks and keep their outputs in notebooks/"
@@ -66,6 +67,11 @@ test: $(READY)
 	  --nbval --nbval-cell-timeout 1200 $$($(PYTHON) -m pepg.companion.build --order | tr ' ' '\n' | sed -n 's|^[0-9].*|notebooks/&.ipynb|p')
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest tests/regenerated.py
 
+# Numpy, OpenBLAS and PIQP each choose their code by the processor; here they are told to choose that of an older one.
+test-portable: $(READY)
+	NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR" OPENBLAS_CORETYPE=Haswell $(MAKE) test OTHER_PROCESSOR=AVX2
+	NPY_DISABLE_CPU_FEATURES="X86_V3 X86_V4 AVX512_ICL AVX512_SPR" OPENBLAS_CORETYPE=Nehalem $(MAKE) test OTHER_PROCESSOR=SSE
+
 lab: $(READY)
 	$(PYTHON) -m jupyterlab notebooks
 
@@ -76,7 +82,7 @@ clean:
 	rm -rf build
 
 active-environment:
-	@$(PYTHON) -c "import nbval, papermill, pepg.companion.build, piqp" || { echo "The active environment ($(VIRTUAL_ENV)$(CONDA_PREFIX)) lacks packages:" \
+	@$(PYTHON) -c "import nbval, papermill, pepg.companion.build, piqp, threadpoolctl" || { echo "The active environment ($(VIRTUAL_ENV)$(CONDA_PREFIX)) lacks packages:" \
 	  "run 'python -m pip install -r requirements.txt' in it, or deactivate it and make will use a .venv of its own." >&2; exit 1; }
 
 .venv/ready: requirements.txt pyproject.toml

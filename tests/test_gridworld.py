@@ -4,6 +4,10 @@ from pathlib import Path
 
 import autograd
 import autograd.numpy as anp
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import worlds
@@ -469,3 +473,18 @@ def test_seeds_draw_other_followers():
 def test_seed_errors(seed):
     with pytest.raises(ValueError, match="seed: expected a whole number >= 0"):
         pepg.Gridworld(seed=seed)
+
+
+@pytest.mark.parametrize("kernel", ["Haswell", "Nehalem", "SkylakeX"])
+def test_a_response_does_not_depend_on_those_before_under_any_kernel(kernel):
+    """OpenBLAS takes its kernels by the processor; some of them round the ends of a matrix differently from its middle."""
+    program = """
+import numpy as np, pepg
+policies = np.random.default_rng(0).dirichlet(np.ones(4), (21, 64))
+walked = pepg.Gridworld(n_followers=5)
+walked.respond(policies[0])
+for policy in policies[1:]:
+    mine, fresh = walked.respond(policy), pepg.Gridworld(n_followers=5).respond(policy)
+    assert np.array_equal(mine.P, fresh.P) and np.array_equal(mine.r, fresh.r)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "OPENBLAS_CORETYPE": kernel})

@@ -1,7 +1,7 @@
 """What a notebook leaves behind: figures, the data behind them, tables and claims, each written whole or not at all.
 
-A file holds the same bytes every time: no dates, floats of six digits, and figures drawn from the rounded data that is
-stored beside them.
+On one platform (:func:`pepg.companion.platform.fingerprint`, which the manifest records) a file holds the same bytes every time: no
+dates, floats of six digits, and figures drawn from the rounded data that is stored beside them.
 """
 
 import json
@@ -15,6 +15,7 @@ from IPython.display import HTML, Image, display
 
 from ..experiments.files import checksum, write_whole
 from . import claims
+from .platform import fingerprint
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PROFILES = ("paper", "quick")
@@ -91,7 +92,7 @@ class Output:
             raise AssertionError(f"{statement}: stated {claim.stated}, measured {claim.measured}")
 
     def _add(self, path, kind, data=None):
-        entry = {"notebook": self.notebook, "kind": kind, "parameters": self.parameters, "sha256": checksum(path)}
+        entry = {"notebook": self.notebook, "kind": kind, "parameters": self.parameters, "platform": fingerprint(), "sha256": checksum(path)}
         self._record[path.name] = entry | ({"data": data} if data else {})
         text = json.dumps(self._record, indent=1, sort_keys=True, default=lambda value: value.tolist()) + "\n"
         write_whole(self.folder / f"{self.notebook}.record.json", lambda partial: partial.write_text(text, encoding="utf-8"))

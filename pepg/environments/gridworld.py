@@ -357,7 +357,8 @@ class _Systems:
 
     A move couples a cell with its neighbours only, so each system is banded with bandwidth b, the number of columns.
     Chained one after the other they are one band matrix, which LAPACK factors at a cost linear in its size; no entry
-    crosses from one chain to the next. Its band storage holds row i, column j of the matrix at [2 b + i - j, j].
+    crosses from one chain to the next. Some BLAS kernels round differently at the ends of a matrix, so an identity stands at
+    both: a chain is rounded alike wherever it stands. Band storage holds row i, column j of the matrix at [2 b + i - j, j].
     """
 
     def __init__(self, n_chains, gamma, next_state, n_columns):
@@ -371,7 +372,9 @@ class _Systems:
         """Factor anew the systems of `chains` (t,), which take move m with probability weight[m] (4, t, S); solve."""
         b, n_states = self.bandwidth, self._factors.shape[1]
         size = chains.size * n_states
-        band = np.zeros((size, 3 * b + 1))
+        padded = np.zeros((size + 2 * n_states, 3 * b + 1))
+        padded[:, 2 * b] = 1.0
+        band = padded[n_states:-n_states]
         step = self.gamma * weight * self._moves_on
         band[:, 2 * b] = 1.0 - (self.gamma * weight - step).sum(axis=0).ravel()
         # Left, right, up, down; with one column left and up share a diagonal (so do right and down): hence -=.
@@ -379,12 +382,14 @@ class _Systems:
             source = slice(max(0, -offset), size - max(0, offset))
             target = slice(max(0, offset), size - max(0, -offset))
             band[target, 2 * b - offset] -= along[source]
-        factors, pivots, info = lapack.dgbtrf(band.T, b, b, overwrite_ab=True)
+        factors, pivots, info = lapack.dgbtrf(padded.T, b, b, overwrite_ab=True)
         if info != 0:
             raise RuntimeError(f"the followers' linear systems could not be factored (LAPACK info {info})")
-        self._factors[chains] = factors.T.reshape(chains.size, n_states, -1)
-        self._pivots[chains] = pivots.reshape(chains.size, n_states) - n_states * np.arange(chains.size)[:, None]
-        return self._substitute(factors, pivots, right_hand_side, transposed=False)
+        self._factors[chains] = factors.T[n_states:-n_states].reshape(chains.size, n_states, -1)
+        first_rows = n_states * np.arange(1, chains.size + 1)
+        self._pivots[chains] = pivots[n_states:-n_states].reshape(chains.size, n_states) - first_rows[:, None]
+        padded = np.pad(right_hand_side, ((1, 1), (0, 0)))
+        return self._substitute(factors, pivots, padded, transposed=False)[1:-1]
 
     def solve_transposed(self, right_hand_side, n_parts):
         """Solve all the transposed systems for (n_chains, S), from the factors at hand.
