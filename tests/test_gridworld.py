@@ -1,13 +1,12 @@
 """The gridworld: its board, its response and the response's gradient."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import autograd
 import autograd.numpy as anp
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import worlds
