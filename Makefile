@@ -59,12 +59,13 @@ new: $(READY)
 	@test -n "$(NAME)" || { echo "make new NAME=my_experiment: a name is missing" >&2; exit 1; }
 	@$(PYTHON) -m pepg.companion.new -- "$(NAME)"
 
+# What notebooks print is compared where it was stored on such a platform; elsewhere they have to run, and their data is compared.
 # The companion's notebooks, whose names start with a digit and not a reader's own; each on one core, the longest first.
 test: $(READY)
 	@rm -rf build/test build/sweeps/[0-9]*
 	$(PYTHON) -m pytest -n $(JOBS) tests
 	PEPG_OUTPUT=$(CURDIR)/build/test LOKY_MAX_CPU_COUNT=1 $(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
-	  --nbval --nbval-cell-timeout 1200 $$($(PYTHON) -m pepg.companion.build --order | tr ' ' '\n' | sed -n 's|^[0-9].*|notebooks/&.ipynb|p')
+	  $$($(PYTHON) tests/nbval_option.py) --nbval-cell-timeout 1200 $$($(PYTHON) -m pepg.companion.build --order | tr ' ' '\n' | sed -n 's|^[0-9].*|notebooks/&.ipynb|p')
 	PEPG_OUTPUT=$(CURDIR)/build/test $(PYTHON) -m pytest tests/regenerated.py
 
 # Numpy, OpenBLAS and PIQP each choose their code by the processor; here they are told to choose that of an older one.
