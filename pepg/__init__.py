@@ -5,8 +5,11 @@ from importlib import import_module
 from . import algorithms, data, theory
 from .algorithms import Run
 from .environments import (
+    CrowdedMDP,
+    Crowding,
     FunctionPeMDP,
     Gridworld,
+    RankedGrid,
     SoftmaxPeMDP,
     check_environment,
     congestion_policies,
@@ -19,11 +22,16 @@ from .theory import certificate
 
 trajectories = data
 
+__version__ = "0.1.0"
+
 __all__ = [
     "MDP",
     "PeMDP",
+    "CrowdedMDP",
+    "Crowding",
     "FunctionPeMDP",
     "Gridworld",
+    "RankedGrid",
     "Run",
     "SoftmaxPeMDP",
     "algorithms",
@@ -46,6 +54,7 @@ __all__ = [
 # What needs a package of an extra is imported when it is asked for.
 _LATER = {
     "companion": ".companion",
+    "compare": ".companion.comparison",
     "experiments": ".experiments",
     "figures": ".companion.figures",
     "gymnasium": ".environments.gymnasium",
@@ -55,4 +64,9 @@ _LATER = {
 def __getattr__(name):
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(_LATER[name], __name__)
+    module = import_module(_LATER[name], __name__)
+    return module.compare if name == "compare" else module
+
+
+def __dir__():
+    return sorted([*__all__, *_LATER])

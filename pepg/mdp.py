@@ -8,20 +8,41 @@ Notation: :math:`P_\pi(s'|s) = \sum_a \pi(a|s) P(s'|s,a)`, and the value of :mat
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 
 import numpy as np
 from scipy.special import xlogy
 
-from .arguments import check_distributions, check_finite, check_gamma, check_policy, check_terminal
+from .arguments import (
+    check_array,
+    check_distributions,
+    check_finite,
+    check_gamma,
+    check_instance,
+    check_leading,
+    check_non_negative,
+    check_non_negatives,
+    check_policy,
+    check_seed,
+    check_sequence,
+    check_terminal,
+    described,
+)
 
 TIE = 1e-12  # action values this close, relative to their scale, are equal
 MAX_IMPROVEMENTS = 1000  # of a policy iteration, which needs a handful
 
 
 def softmax(logits):
-    r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A)."""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A); one of :math:`-\infty` is never taken."""
+    logits = check_array("logits", logits)
+    if not (logits.ndim and logits.size):
+        raise ValueError(f"logits: expected shape (..., S, A), got {logits.shape}")
+    highest = logits.max(axis=-1, keepdims=True)
+    if not np.isfinite(highest).all():
+        index = [int(i) for i in np.argwhere(~np.isfinite(highest))[0]][:-1]
+        raise ValueError(f"logits: expected numbers, in each row one that is finite, but row {index} has the maximum {highest[(*index, 0)]}")
+    weights = np.exp(logits - highest)
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
@@ -59,7 +80,7 @@ class MDP:
     terminal: np.ndarray | None = None
 
     def __post_init__(self):
-        P = np.asarray(self.P, dtype=float)
+        P = check_array("P", self.P)
         if P.ndim < 3 or P.shape[-1] != P.shape[-3] or 0 in P.shape:
             raise ValueError(f"P: expected shape (..., S, A, S), got {P.shape}")
         check_distributions("P", P)
@@ -68,6 +89,8 @@ class MDP:
         check_distributions("rho", rho)
         terminal = check_terminal(self.terminal, n_states)
         r = check_finite("r", self.r, (n_states, n_actions))
+        lead = check_leading("r", r.shape[:-2], P.shape[:-3], "P")
+        check_leading("rho", rho.shape[:-1], lead, "P and r")
         for name, array in (("P", P), ("r", r), ("rho", rho), ("terminal", terminal)):
             array = array.view()
             array.flags.writeable = False  # an environment may hand the same MDP out again
@@ -82,9 +105,15 @@ class MDP:
     def n_actions(self):
         return self.P.shape[-2]
 
+    def __repr__(self):
+        lead = "".join(f"{n} x " for n in self.P.shape[:-3])
+        return f"MDP: {lead}{self.n_states} states, {self.n_actions} actions, gamma {self.gamma:g}"
+
     def check_policy(self, policy):
         """`policy` as an array (..., S, A), or a ValueError."""
-        return check_policy(policy, self.n_states, self.n_actions)
+        policy = check_policy(policy, self.n_states, self.n_actions)
+        check_leading("policy", policy.shape[:-2], self.P.shape[:-3], "the MDP")
+        return policy
 
     def _system(self, policy):
         """I - gamma P_pi (..., S, S), with nothing leaving a terminal state."""
@@ -97,6 +126,7 @@ class MDP:
 
         (..., S) to (..., S, A); 0 at a terminal state.
         """
+        value = check_finite("value", value, (self.n_states,))
         action_value = self.r + self.gamma * (self.P @ value[..., None, :, None])[..., 0]
         action_value[..., self.terminal, :] = 0.0
         return action_value
@@ -104,10 +134,13 @@ class MDP:
     def value(self, policy, entropy=0.0):
         r""":math:`V^\pi` (..., S): the expected sum of :math:`\gamma^t (r_t - \lambda \log \pi(a_t|s_t))`.
 
-        `entropy` is :math:`\lambda \ge 0`; one linear solve (theory: R4 for :math:`\lambda > 0`).
+        `entropy` is :math:`\lambda \ge 0`, a number or one for each of the leading axes; one linear solve (theory: R4 for :math:`\lambda > 0`).
         """
         policy = self.check_policy(policy)
-        reward = (policy * self.r - entropy * xlogy(policy, policy)).sum(axis=-1)
+        return self._value(policy, check_entropy(entropy, policy, check_leading("r", self.r.shape[:-2], self.P.shape[:-3], "P")))
+
+    def _value(self, policy, entropy):
+        reward = (policy * self.r - np.asarray(entropy)[..., None, None] * xlogy(policy, policy)).sum(axis=-1)
         reward[..., self.terminal] = 0.0
         return np.linalg.solve(self._system(policy), reward[..., None])[..., 0]
 
@@ -125,7 +158,9 @@ class MDP:
 
         Not normalised: without terminal states it sums to :math:`1/(1-\gamma)`.
         """
-        policy = self.check_policy(policy)
+        return self._occupancy(self.check_policy(policy))
+
+    def _occupancy(self, policy):
         transposed = np.swapaxes(self._system(policy), -1, -2)
         visits = np.linalg.solve(transposed, self.rho[..., None])[..., 0]
         visits[..., self.terminal] = 0.0
@@ -145,8 +180,9 @@ def first_best(action_value, axis=-1):
 def best_response(mdp):
     """A policy (..., S, A) that is optimal in `mdp`, by policy iteration: deterministic, the first action of each tie.
 
-    Raises RuntimeError if the iteration does not end.
+    Raises ValueError for what is no MDP, RuntimeError if the iteration does not end.
     """
+    check_instance("mdp", mdp, MDP, "a pepg.MDP")
     chosen = first_best(mdp.r)
     for _ in range(MAX_IMPROVEMENTS):
         action_value = mdp.action_value(np.eye(mdp.n_actions)[chosen])
@@ -165,8 +201,11 @@ class PeMDP(ABC):
     r"""A performative MDP: it answers a deployed policy with the MDP that the policy induces.
 
     A subclass has `n_states`, `n_actions`, `gamma`, `rho` (S,) and the two methods below; nothing else of an
-    environment is used anywhere in this package.
+    environment is used anywhere in this package. One that is several environments side by side says how many in `lead`,
+    its leading axes: its MDPs, and the policies that it answers, then have them.
     """
+
+    lead = ()
 
     n_states: int
     n_actions: int
@@ -206,6 +245,7 @@ class PeMDP(ABC):
         if not self.gamma > 0.0:
             raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {self.gamma}")
         weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
+        policy = self.check_policy(policy)
         lead = weights.shape[:-3]
         unit = np.broadcast_to(np.eye(self.n_states), (*lead, self.n_states, self.n_states))
         gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros((*lead, self.n_states)))
@@ -213,9 +253,16 @@ class PeMDP(ABC):
             gradient = gradient + self.response_gradient(policy, weights[..., s], unit[..., s, :])
         return gradient / self.gamma
 
-    def check_policy(self, policy):
-        """`policy` as an array (..., S, A), or a ValueError that names the first offence."""
-        return check_policy(policy, self.n_states, self.n_actions)
+    def __repr__(self):
+        """One line: the kind, its settings that are numbers, and its sizes."""
+        given = [f.name for f in fields(self) if f.init] if is_dataclass(self) else []
+        numbers = {name: getattr(self, name) for name in given if np.ndim(getattr(self, name)) == 0} | {"gamma": self.gamma}
+        settings = ", ".join(f"{name}={x:g}" for name, x in numbers.items() if isinstance(x, (int, float, np.number)))
+        return f"{type(self).__name__}({settings}): {self.n_states} states, {self.n_actions} actions"
+
+    def check_policy(self, policy, name="policy"):
+        """`policy` as an array (..., S, A), or a ValueError that names the first offence; `name` is what the caller calls it."""
+        return check_policy(policy, self.n_states, self.n_actions, name)
 
     def uniform_policy(self):
         """Every action equally often, (S, A)."""
@@ -226,5 +273,26 @@ class PeMDP(ABC):
 
         `seeds` are integers or ``numpy.random.SeedSequence``; with the default scale the policies are near uniform.
         """
+        scale = check_non_negative("scale", scale)
+        seeds = check_sequence("seeds", seeds, "whole numbers")
+        seeds = [seed if isinstance(seed, np.random.SeedSequence) else check_seed("seeds", seed) for seed in seeds]
         draws = [np.random.default_rng(seed).normal(0.0, scale, (self.n_states, self.n_actions)) for seed in seeds]
         return softmax(np.array(draws))
+
+
+def check_entropy(entropy, policy, lead):
+    """`entropy`, a coefficient >= 0 or one for each of the leading axes of `policy` and the environment's, as floats, or a ValueError."""
+    if np.ndim(entropy) == 0:
+        return check_non_negative("entropy", entropy)
+    entropy = check_non_negatives("entropy", entropy)
+    lead = check_leading("policy", policy.shape[:-2], lead, "the environment")
+    if check_leading("entropy", entropy.shape, lead, "the policy") != lead:
+        raise ValueError(f"entropy: expected a number, or one for each of the leading axes {lead} of the policy, got shape {entropy.shape}")
+    return entropy
+
+
+def check_env(env, kind=PeMDP):
+    """`env` where it is an environment of class `kind`, or a ValueError that says what else it is."""
+    if isinstance(env, type) and issubclass(env, kind):
+        raise ValueError(f"env: expected a {kind.__name__}, got {described(env)} itself, of which {env.__name__}(...) makes one")
+    return check_instance("env", env, kind)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import xlogy
 
-from .mdp import MDP, to_logits
+from .arguments import check_array
+from .mdp import MDP, check_entropy, check_env, to_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +26,14 @@ class Deployment:
     r"""What one deployment of a policy tells: the MDP that it induces, and the policy's value and occupancy there.
 
     mdp : M(π) · policy (..., S, A) · value (..., S): :math:`V^\pi_\pi` with the entropy bonus · occupancy (..., S, A)
-    · entropy: the λ in value
+    · entropy: the λ in value, a number or (...)
     """
 
     mdp: MDP
     policy: np.ndarray
     value: np.ndarray
     occupancy: np.ndarray
-    entropy: float
+    entropy: float | np.ndarray
 
     @property
     def expected_return(self):
@@ -44,23 +45,62 @@ class Deployment:
         """The gradient in the logits as if the environment stood still, (..., S, A)."""
         advantage = self.mdp.backup(self.value) - self.value[..., None]
         visits = self.occupancy.sum(axis=-1, keepdims=True)
-        return self.occupancy * advantage - self.entropy * visits * xlogy(self.policy, self.policy)
+        return self.occupancy * advantage - np.asarray(self.entropy)[..., None, None] * visits * xlogy(self.policy, self.policy)
 
     def environment_part(self, env):
-        """The gradient in the logits through the response of `env`, (..., S, A)."""
-        return to_logits(self.policy, env.response_gradient(self.policy, self.occupancy, self.value))
+        """The gradient in the logits through the response of `env`, (..., S, A).
+
+        Raises ValueError where the environment's gradient has another shape, or an entry that is not finite.
+        """
+        name = f"the response_gradient of {type(check_env(env)).__name__}"
+        gradient = check_array(name, env.response_gradient(self.policy, self.occupancy, self.value))
+        if gradient.shape != self.occupancy.shape:
+            raise ValueError(f"{name}: expected shape {self.occupancy.shape}, got {gradient.shape}")
+        return to_logits(self.policy, _all_finite(gradient, "response_gradient", env))
 
 
 def deploy(env, policy, entropy=0.0):
     """Deploy `policy` in `env` and evaluate it there: one response and two linear solves.
 
-    Raises ValueError for a policy that is none, or a negative entropy coefficient.
+    `entropy` is one coefficient, or one for each of the leading axes (...).
+
+    Raises ValueError for a policy that is none, a negative entropy coefficient, or an environment that answers with something
+    other than an MDP of its own size, with values that are not finite, or by writing into the policy.
     """
-    if not (np.isfinite(entropy) and entropy >= 0.0):
-        raise ValueError(f"entropy: expected a coefficient >= 0, got {entropy}")
-    policy = env.check_policy(policy)
-    mdp = env.respond(policy)
-    return Deployment(mdp, policy, mdp.value(policy, entropy), mdp.occupancy(policy), float(entropy))
+    policy = check_env(env).check_policy(policy)
+    entropy = check_entropy(entropy, policy, env.lead)
+    mdp = _answer(env, policy)
+    value = _all_finite(mdp._value(policy, entropy), "value", env)
+    return Deployment(mdp, policy, value, mdp._occupancy(policy), entropy)
+
+
+def _answer(env, policy):
+    """The MDP of a policy, which is handed over such that an environment that writes into it is found out."""
+    shown = policy.view()
+    shown.flags.writeable = False
+    try:
+        mdp = env.respond(shown)
+    except ValueError as error:
+        if "read-only" in str(error):
+            name = f"the respond of {type(env).__name__}"
+            raise ValueError(f"{name}: expected the policy to be left as it is; copy it before writing into it ({error})") from error
+        raise
+    if not isinstance(mdp, MDP):
+        raise ValueError(f"the respond of {type(env).__name__}: expected a pepg.MDP, got {type(mdp).__name__}")
+    if mdp.P.shape[-3:-1] != policy.shape[-2:]:
+        name = f"the respond of {type(env).__name__}"
+        raise ValueError(f"{name}: expected an MDP of {env.n_states} states and {env.n_actions} actions, got P of shape {mdp.P.shape}")
+    return mdp
+
+
+def _all_finite(array, what, env):
+    if not np.isfinite(array.sum()):  # one that is not makes the sum so
+        bad = np.argwhere(~np.isfinite(array))
+        if bad.size:
+            index = tuple(int(i) for i in bad[0])
+            name = f"the {what} of {type(env).__name__}"
+            raise ValueError(f"{name}: expected finite numbers, but entry {list(index)} is {array[index]}")
+    return array
 
 
 def performative_value(env, policy, entropy=0.0):
@@ -69,10 +109,10 @@ def performative_value(env, policy, entropy=0.0):
     With `entropy` = λ > 0 the value of :math:`r - \lambda \log \pi` (theory: R4). A float for a policy (S, A), an
     array for policies (..., S, A).
     """
-    if not (np.isfinite(entropy) and entropy >= 0.0):
-        raise ValueError(f"entropy: expected a coefficient >= 0, got {entropy}")
-    mdp = env.respond(policy)
-    return (mdp.value(policy, entropy) * mdp.rho).sum(axis=-1)[()]
+    policy = check_env(env).check_policy(policy)
+    entropy = check_entropy(entropy, policy, env.lead)
+    mdp = _answer(env, policy)
+    return (_all_finite(mdp._value(policy, entropy), "value", env) * mdp.rho).sum(axis=-1)[()]
 
 
 def performative_gradient(env, policy, entropy=0.0):

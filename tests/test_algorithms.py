@@ -14,7 +14,7 @@ from worlds import gridworlds, mdps, random_policy, seeds
 
 import pepg
 from pepg import algorithms
-from pepg.algorithms import ascent, retraining
+from pepg.algorithms import ascent
 from pepg.algorithms.retraining import closest_occupancy, policy_of_occupancy
 
 RECORDED = Path(__file__).parent.parent / "notebooks" / "data" / "rpo_rga_iterates.json"
@@ -132,6 +132,31 @@ def test_adam():
     assert_allclose(ascent.Adam(0.2)(np.zeros(3)), 0.0)
 
 
+def test_mirror_step_is_mirror_ascent():
+    """Where nothing is clipped the next policy maximises ⟨G, π⟩ - KL / η in every state: its optimality condition, and the clip."""
+    rng = np.random.default_rng(0)
+    policy, slope = pepg.softmax(rng.normal(size=(5, 3))), rng.normal(size=(5, 3))
+    gradient = policy * (slope - (policy * slope).sum(axis=-1, keepdims=True))
+    new = pepg.softmax(np.log(policy) + ascent.Mirror(0.4)(gradient, policy))
+    condition = slope - np.log(new / policy) / 0.4
+    assert_allclose(condition, np.broadcast_to(condition[:, :1], (5, 3)), atol=1e-12)
+    assert np.abs(ascent.Mirror(1e9)(gradient, policy)).max() == 2.0
+    policy[:, 0] = 0.0
+    assert (ascent.Mirror(1.0)(gradient * (policy > 0.0), policy)[:, 0] == 0.0).all()
+    for bad in (0.0, -1.0, np.nan):
+        with pytest.raises(ValueError, match="^size: expected"):
+            ascent.Mirror(bad)
+
+
+@pytest.mark.parametrize("algorithm", [algorithms.pepg, algorithms.policy_gradient])
+def test_the_mirror_step_with_exact_gradients_ascends(algorithm):
+    """Small enough it never loses value where the ascent is that of one function: PePG anywhere, PG without a response."""
+    strength = 0.0 if algorithm is algorithms.policy_gradient else 3.0
+    env = pepg.random_softmax_pemdp(np.random.default_rng(1), 5, 3, 0.8, strength)
+    run = algorithm(env, iterations=200, step_size=algorithms.Mirror(0.05))
+    assert (np.diff(run.values) > -1e-12).all() and run.values[-1] > run.values[0] + 0.1
+
+
 @pytest.mark.parametrize("algorithm", ASCENTS)
 @pytest.mark.parametrize("step_size", [None, 2.0])
 @pytest.mark.filterwarnings("error")
@@ -172,71 +197,119 @@ def test_default_gridworld_from_epsilon_greedy():
     assert_allclose(retraining.values[-1], -0.0874, atol=1e-4)
 
 
-# Rounds, what pepg does with the environment alone
+# The search, what pepg does with the environment alone
 
 
-def test_rounds_equal_their_stages_run_apart():
-    """Five stages of 8: plain, policy gradient, from where that rests, then twice from the best so far, annealed."""
-    env, start = small(), random_policy(small(), 4)
-    run = algorithms.pepg(env, policy=start, iterations=40, rounds=(0.0, 0.01, 0.003))
-    stages = [run.policies[8 * k : 8 * k + 8] for k in range(5)]
-
-    def inside(policy):
-        return 0.95 * policy + 0.05 / 4
-
-    def falling(first):  # to 0 after half of the stage
-        return [first * max(0.0, 1.0 - t / 4) for t in range(8)]
-
-    assert_allclose(stages[0], algorithms.pepg(env, policy=start, iterations=7).policies, rtol=1e-9)
-    assert_allclose(stages[1], algorithms.policy_gradient(env, policy=start, iterations=7).policies, rtol=1e-9)
-    begin, entropy = inside(stages[1][-1]), falling(0.0)
-    for k, following in ((2, 0.01), (3, 0.003), (4, None)):
-        ascent_alone = algorithms.pepg(env, policy=begin, iterations=7, entropy=entropy)
-        assert_allclose(stages[k], ascent_alone.policies, rtol=1e-9)
-        so_far = run.values[: 8 * k + 8]
-        best = run.policies[so_far.argmax()]
-        if following is not None:
-            begin, entropy = inside(best), falling(following)
-    assert (run.policy == best).all()
+def inside(policy):
+    return 0.95 * policy + 0.05 / policy.shape[-1]
 
 
-@pytest.mark.parametrize("iterations", [0, 1, 2, 3, 4, 5, 6, 7, 11, 23, 60])
-def test_rounds_end_at_the_best_policy_deployed(iterations):
-    """For any number of iterations, side by side; so never below the stable policy that they pass."""
-    env = small(beta=20.0)
-    run = algorithms.pepg(env, policy=random_policy(env, 5, (3,)), iterations=iterations, rounds=ascent.ROUNDS)
-    assert_allclose(run.values[-1], run.values.max(axis=0), rtol=1e-12)
-    assert_allclose(run.values, pepg.performative_value(env, run.policies), rtol=1e-10, atol=1e-12)
+def brisk(env, policy, length):
+    """The adaptive ascent with a first step of 0.5 instead of 0.1, by hand."""
+    rule, logits, path = ascent._Rprop(0.5), np.log(policy), [policy]
+    for _ in range(length - 1):
+        logits = logits + rule(pepg.performative_gradient(env, path[-1]), 1e-14)
+        path.append(pepg.softmax(logits))
+    return path
 
 
-def test_pepg_alone_is_the_recipe_and_with_a_start_one_ascent():
+def test_the_search_equals_its_stages_run_apart():
+    """100 deployments: 20 of PG, 18 starts, the best 5 for 6, the best 2 ends for 11, two rounds of 5, and the best again."""
     env = small()
-    alone = algorithms.pepg(env, iterations=30)
-    uniform = {"policy": env.uniform_policy(), "iterations": 30}
-    plain = algorithms.pepg(env, **uniform)
-    assert (alone.policies == algorithms.pepg(env, rounds=(0.0, 0.01, 0.003), **uniform).policies).all()
-    assert (plain.policies == algorithms.pepg(env, rounds=(), **uniform).policies).all()
-    assert (plain.policies == algorithms.pepg(env, iterations=30, rounds=()).policies).all()
-    assert np.abs(alone.policies - plain.policies).max() > 0.01
-    for setting in ({"seed": 3}, {"step_size": 1.0}, {"entropy": 0.1}):
-        one = algorithms.pepg(env, iterations=30, **setting).policies
-        assert (one == algorithms.pepg(env, iterations=30, rounds=(), **setting).policies).all()
+    run, uniform = algorithms.pepg(env, iterations=100), env.uniform_policy()
+    towards, screened, brief, long, first, second = np.split(run.policies[:-1], [20, 38, 68, 90, 95])
+    assert_allclose(towards, algorithms.policy_gradient(env, policy=uniform, iterations=19).policies, rtol=1e-9)
+    best = towards[run.values[:20].argmax()]
+    assert_allclose(screened, [uniform, inside(best), *env.random_policies(range(16), 2.0)], rtol=1e-12)
+    chosen = screened[np.argsort(-run.values[20:38])[:5]]
+    for start, path in zip(chosen, np.split(brief, 5)):
+        assert_allclose(path, brisk(env, start, 6), rtol=1e-8)
+    ends = brief[5::6][np.argsort(-run.values[38:68][5::6])[:2]]
+    for start, path in zip(ends, np.split(long, 2)):
+        assert_allclose(path, brisk(env, start, 11), rtol=1e-8)
+    # The mean size of an advantage from the first policy, by its definition.
+    mdp = env.respond(uniform)
+    visits = mdp.occupancy(uniform)
+    scale = (visits * np.abs(mdp.advantage(uniform))).sum() / visits.sum()
+    for stage, begin, coefficient in ((first, 90, 0.3), (second, 95, 0.1)):
+        fading = [coefficient * scale * max(0.0, 1.0 - t / 2.5) for t in range(5)]
+        start = inside(run.policies[run.values[:begin].argmax()])
+        assert_allclose(stage, algorithms.pepg(env, policy=start, iterations=4, entropy=fading).policies, rtol=1e-8)
+    assert (run.policy == run.policies[run.values[:-1].argmax()]).all()
 
 
-def test_pepg_alone_leaves_the_local_optimum_below_the_stable_policy():
+@pytest.mark.parametrize("iterations", [100, 101, 137, 149, 300])
+def test_the_search_makes_the_deployments_that_it_is_given(iterations):
+    """And ends at the best of them, so never below the policies on the way to a stable one."""
+    env = small(beta=20.0)
+    run = algorithms.pepg(env, iterations=iterations)
+    assert run.values.shape == (iterations + 1,) and run.deployments[-1] == iterations
+    assert_allclose(run.values[-1], run.values.max(), rtol=1e-12)
+    assert_allclose(run.values, pepg.performative_value(env, run.policies), rtol=1e-10, atol=1e-12)
+    change = np.linalg.norm(np.diff(env.respond(run.policies).occupancy(run.policies), axis=0), axis=(1, 2))
+    norms = np.linalg.norm(env.respond(run.policies[:-1]).occupancy(run.policies[:-1]), axis=(1, 2))
+    assert_allclose(run.shifts, change / norms, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 5, 10, 30, 99])
+def test_a_short_search_is_one_plain_ascent(iterations):
+    env = small()
+    plain = algorithms.pepg(env, policy=env.uniform_policy(), iterations=iterations)
+    assert (algorithms.pepg(env, iterations=iterations).policies == plain.policies).all()
+
+
+@pytest.mark.parametrize("setting", [{"seed": 3}, {"step_size": 1.0}, {"entropy": 0.1}, {"policy": np.full((12, 4), 0.25)}])
+def test_with_a_setting_of_ones_own_pepg_is_one_ascent(setting):
+    """The first step from the start follows the gradient there, and so on to the end: no policy is deployed twice."""
+    run = algorithms.pepg(small(), iterations=120, **setting)
+    start = small().random_policies([3])[0] if "seed" in setting else small().uniform_policy()
+    assert (run.policies[0] == start).all()
+    step = np.log(run.policies[1] / run.policies[0])[:-1]
+    gradient = pepg.performative_gradient(small(), start, setting.get("entropy", 0.0))[:-1]
+    assert ((step - step.mean(axis=1, keepdims=True)) * gradient).sum() > 0.0
+    assert np.abs(np.diff(run.policies, axis=0)).max() < 0.5
+
+
+def test_the_search_does_not_depend_on_the_units_of_the_rewards():
+    env = pepg.random_softmax_pemdp(np.random.default_rng(3), 4, 3, 0.9, 2.0, 2.0)
+    scaled = pepg.SoftmaxPeMDP(
+        env.logits, env.logit_map, 1024.0 * env.rewards, 1024.0 * env.reward_map, env.gamma, env.rho, 2.0, 2.0
+    )
+    one, other = algorithms.pepg(env, iterations=100), algorithms.pepg(scaled, iterations=100)
+    assert_allclose(other.values, 1024.0 * one.values, rtol=1e-6, atol=1e-6)
+
+
+def test_the_search_leaves_the_local_optimum_below_the_stable_policy():
     """beta = 20, 50 followers: from the uniform policy one ascent rests at 0.10, the policy gradient at 0.158."""
     env = pepg.Gridworld(eps=0.5, beta=20.0, n_followers=50)
-    run = algorithms.pepg(env)
-    assert run.values[59] < 0.12 and run.values[119] > 0.155
-    assert run.values[-1] > 0.172
+    assert algorithms.pepg(env).values[-1] > 0.172
 
 
-def test_rounds_with_a_step_size_or_entropy():
-    for setting in ({"step_size": 0.1}, {"entropy": 0.1}):
-        with pytest.raises(ValueError, match="^rounds: expected none with"):
-            algorithms.pepg(small(), rounds=(0.0,), **setting)
-    with pytest.raises(ValueError, match="^rounds: expected a finite number >= 0, got -1"):
-        algorithms.pepg(small(), rounds=(0.0, -1.0))
+def test_the_search_beats_the_best_of_five_starts():
+    """On 60 random PeMDPs side by side, at equal numbers of deployments, it misses less in the mean."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(60), 5, 3, 0.9, 3.0, 3.0, count=60)
+    starts = np.stack([env.uniform_policy(), *env.random_policies(range(4), scale=2.0)])[:, None]
+    five = algorithms.pepg(env, policy=starts, iterations=59).values.max(axis=(0, 1))
+    found = algorithms.pepg(env, iterations=300).values[-1]
+    assert (found - five).mean() > 0.02
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+def test_environments_side_by_side(algorithm):
+    """No start, a start, a seed and seeds: each environment runs as it does alone; other leading axes are refused."""
+    env = pepg.random_softmax_pemdp(np.random.default_rng(8), 3, 2, 0.8, 1.0, 1.0, count=3)
+    iterations = 100 if algorithm is algorithms.pepg else 4
+    tolerance = 1e-9 if algorithm in ASCENTS else 10.0 * QP_ERROR
+    for setting in ({}, {"policy": np.full((3, 2), 0.5)}, {"seed": 4}):
+        run = algorithm(env, iterations=iterations, **setting)
+        assert run.policies.shape == (iterations + 1, 3, 3, 2) and run.values.shape == (iterations + 1, 3)
+        alone = algorithm(env.select(1), iterations=iterations, **setting)
+        assert_allclose(run.values[:, 1], alone.values, rtol=0.0, atol=tolerance)
+    several = algorithm(env, iterations=3, seed=[4, 5])
+    assert several.values.shape == (4, 2, 3)
+    assert_allclose(several.values[:, 0], algorithm(env, iterations=3, seed=4).values, rtol=0.0, atol=tolerance)
+    with pytest.raises(ValueError, match=r"^policy: expected leading axes that broadcast with \(3,\)"):
+        algorithm(env, policy=np.full((2, 3, 2), 0.5))
 
 
 @pytest.mark.parametrize("algorithm", ASCENTS)
@@ -311,7 +384,6 @@ def test_no_iterations(algorithm):
 @pytest.mark.parametrize(
     ("algorithm", "iterations", "settings"),
     [
-        (algorithms.pepg, 300, {"step_size": None, "entropy": 0.0, "rounds": (0.0, 0.01, 0.003)}),
         (algorithms.policy_gradient, 300, {"step_size": None, "entropy": 0.0}),
         (algorithms.repeated_policy_optimization, 100, {"regularization": 0.1}),
         (algorithms.repeated_gradient_ascent, 100, {"step_size": 1.0, "regularization": 0.1}),
@@ -563,7 +635,7 @@ class Impatient(piqp.SparseSolver):
 @pytest.mark.parametrize("algorithm", RETRAINING)
 def test_a_solver_that_does_not_converge_raises(monkeypatch, algorithm):
     """The last iterate of a solver that has not converged is never returned."""
-    monkeypatch.setattr(retraining.piqp, "SparseSolver", Impatient)
+    monkeypatch.setattr(piqp, "SparseSolver", Impatient)
     with pytest.raises(RuntimeError, match="PIQP.*MAX_ITER"):
         algorithm(small(), iterations=1)
 

@@ -8,9 +8,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "notebooks"))
 
-from support import baselines
-
 import pepg
+from support import baselines
 
 
 def path(occupancies):

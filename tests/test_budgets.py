@@ -7,7 +7,15 @@ from scipy import stats
 
 from pepg.algorithms import Run
 from pepg.experiments import (
-    budget_curve, budget_difference, budget_grid, budget_table, mean_interval, paid_for, paired_difference, plus_minus, value_at,
+    budget_curve,
+    budget_difference,
+    budget_grid,
+    budget_table,
+    mean_interval,
+    paid_for,
+    paired_difference,
+    plus_minus,
+    value_at,
 )
 
 
@@ -17,7 +25,8 @@ def runs(n=3, iterations=7, each=2, seed=0):
     steps = rng.integers(0, 4, (iterations, n))
     samples = np.concatenate([np.zeros((1, n), dtype=int), np.cumsum(steps, axis=0)])
     values = rng.normal(size=(iterations + 1, n))
-    return Run(None, values, None, each * np.arange(iterations + 1), samples)
+    policies, shifts = np.ones((*values.shape, 1, 1)), np.zeros(values[1:].shape)
+    return Run(policies, values, shifts, each * np.arange(iterations + 1), samples)
 
 
 def by_hand(spent, values, budget):
@@ -32,7 +41,7 @@ def test_paid_for_is_the_last_iterate_within_the_budget():
         expected = [[by_hand(spent[:, k], run.values[:, k], budget) for k in range(3)] for budget in budgets]
         assert_array_equal(value_at(run, budgets, unit), expected)
         for k in range(3):  # a run of its own
-            alone = Run(None, run.values[:, k], None, run.deployments, run.samples[:, k])
+            alone = Run(run.policies[:, k], run.values[:, k], run.shifts[:, k], run.deployments, run.samples[:, k])
             assert_array_equal(value_at(alone, budgets, unit), np.array(expected)[:, k])
 
 

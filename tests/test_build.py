@@ -40,11 +40,11 @@ def test_a_notebook_runs_after_what_it_reads(pair, capsys):
     assert build.main(["second"], root=pair) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [line[0] for line in lines] == ["first", "first", "second", "second", "2"]
-    assert (pair / "figures" / "second_b.csv").read_text() == "x\n2.0\n"
+    assert (pair / "figures" / "own" / "second_b.csv").read_text() == "x\n2.0\n"
     write(pair, "first", SAVES.replace("1.0", "3.0"))  # changed: both run again
     assert build.main([], root=pair) == 0
     assert "up to date" not in capsys.readouterr().out
-    assert (pair / "figures" / "second_b.csv").read_text() == "x\n6.0\n"
+    assert (pair / "figures" / "own" / "second_b.csv").read_text() == "x\n6.0\n"
 
 
 def test_what_reads_a_failed_notebook_does_not_run(pair, capsys):
@@ -53,7 +53,7 @@ def test_what_reads_a_failed_notebook_does_not_run(pair, capsys):
     shown = capsys.readouterr().out
     assert "FAILED in cell 4: print(missing,\n    NameError: name 'missing' is not defined" in shown
     assert "second                       not run: needs first" in shown
-    assert not (pair / "figures").exists()
+    assert not (pair / "figures" / "own").exists()
 
 
 def test_a_long_message_is_cut(tmp_path, capsys):
@@ -73,8 +73,8 @@ def test_what_vanished_notebooks_published_goes(pair):
     assert build.main([], root=pair) == 0
     (pair / "notebooks" / "second.ipynb").unlink()
     assert build.main([], root=pair) == 0
-    assert {path.name for path in (pair / "figures").iterdir()} == {"first_a.csv", "manifest.json"}
-    assert set(json.loads((pair / "figures" / "manifest.json").read_text())) == {"first_a.csv"}
+    assert {path.name for path in (pair / "figures" / "own").iterdir()} == {"first_a.csv", "manifest.json"}
+    assert set(json.loads((pair / "figures" / "own" / "manifest.json").read_text())) == {"first_a.csv"}
 
 
 def test_quick_parameters_and_claims(tmp_path, capsys):

@@ -11,7 +11,7 @@ from worlds import random_policy, seeds
 
 import pepg
 from pepg import certificate, theory
-from pepg.theory.certificate import _Instances, certified_optimum
+from pepg.theory.certificate import _Instances, box_bounds, certified_optimum
 
 ROUNDING = 1e-11
 
@@ -243,7 +243,29 @@ def test_a_wrong_bound_is_found_out():
     assert (reached <= instances.evaluate(i, centre, half)[1] + ROUNDING).all()
 
 
+@given(st.tuples(seeds, st.integers(1, 2), st.floats(0.0, 0.95), st.floats(-4.0, 4.0), st.floats(-4.0, 4.0)))
+def test_bounds_on_boxes_of_one_environment(case):
+    seed, n_states, gamma, *strengths = case
+    env, rng = random_pemdps(seed, 3, n_states, gamma, *strengths)
+    one, half = env.select(1), 0.07
+    centre = rng.uniform(half, 1.0 - half, (50, n_states))
+    bound = box_bounds(one, at(centre), half)
+    inside = pepg.performative_value(one, at(centre + half * rng.uniform(-1.0, 1.0, (30, 50, n_states))))
+    assert bound.shape == (50,) and (inside <= bound + 1e-12 * (1.0 + np.abs(bound))).all()
+    assert_allclose(box_bounds(one, at(centre), 0.0), pepg.performative_value(one, at(centre)), rtol=1e-10, atol=1e-12)
+
+
 # Errors
+
+
+def test_errors_of_boxes():
+    env, _ = random_pemdps(7, 4)
+    for wrong in (env, pepg.Gridworld(n_followers=1)):
+        with pytest.raises(ValueError, match=r"^env: expected one SoftmaxPeMDP with two actions"):
+            box_bounds(wrong, np.full((3, 2, 2), 0.5), 0.1)
+    for half in (0.6, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"^half_width: expected boxes within the cube"):
+            box_bounds(env.select(0), np.full((3, 2, 2), 0.5), half)
 
 
 def test_errors(monkeypatch):
@@ -257,9 +279,9 @@ def test_errors(monkeypatch):
             certified_optimum(env, tolerance=tolerance)
     with pytest.raises(ValueError, match=r"^policies: expected the leading axes \(4,\) .* last, got shape \(4, 5, 2, 2\)"):
         certified_optimum(env, np.full((4, 5, 2, 2), 0.5))
-    with pytest.raises(ValueError, match=r"^policy: expected shape \(\.\.\., 2, 2\), got \(4, 3, 2\)"):
+    with pytest.raises(ValueError, match=r"^policies: expected shape \(\.\.\., 2, 2\), got \(4, 3, 2\)"):
         certified_optimum(env, np.full((4, 3, 2), 0.5))
-    with pytest.raises(ValueError, match=r"^policy: .*sums to 1\.2"):
+    with pytest.raises(ValueError, match=r"^policies: .*sums to 1\.2"):
         certified_optimum(env, np.full((4, 2, 2), 0.6))
     monkeypatch.setattr(certificate, "MAX_ROUNDS", 3)
     with pytest.raises(RuntimeError, match=r"boxes are left after 3 halvings"):

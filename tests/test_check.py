@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
+import autograd.numpy as anp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -30,9 +31,10 @@ def test_gridworlds_pass(env, seed):
 )
 def test_environments_pass_and_the_report_says_how_well(env):
     report = pepg.check_environment(env)
-    assert report.policies == 4 and len(report.checks) == 6
+    assert report.policies == 4 and len(report.checks) == 8
     text = str(report)
     assert text.startswith(f"{type(env).__name__}: all checks passed at 4 policies")
+    assert report.warning == ""
     for check, line in zip(report.checks, text.splitlines()[2:], strict=True):
         assert 0.0 <= check.worst <= check.limit
         assert line.startswith(check.name) and re.search(r" \S+ +\S+$", line)
@@ -44,13 +46,66 @@ def test_differences_pass_too():
     with pytest.warns(UserWarning, match="by autograd"):
         mine = pepg.FunctionPeMDP(plain(softmax_response(env)), 4, 3, 0.9, env.rho)
     report = pepg.check_environment(mine)
-    assert report.checks[-1].name.startswith("response_gradient against central differences")
-    assert report.checks[-1].worst < 1e-6
+    assert report.checks[5].name.startswith("response_gradient against central differences")
+    assert report.checks[5].worst < 1e-6
 
 
 def test_no_response_passes():
     env = pepg.FunctionPeMDP(lambda policy: (np.full((4, 3, 4), 0.25), np.ones((4, 3))), 4, 3, 0.9, np.full(4, 0.25))
     assert pepg.check_environment(env).checks[-1].worst == 0.0
+
+
+# Corners, and finite moves
+
+
+UNIFORM = np.full((3, 3, 3), 1 / 3)
+
+
+def function(response):
+    return pepg.FunctionPeMDP(response, 3, 3, 0.9, np.full(3, 1 / 3))
+
+
+def towards(shares):
+    """Transitions to state a with a probability that grows beyond 1 where action a is nearly certain."""
+    lead = 1.6 * shares - 0.2
+    return anp.stack([lead] * 3, axis=1)
+
+
+CORNERS = {
+    "0 log 0": (lambda policy: (UNIFORM, -policy * anp.log(policy)), r"action 0 in every state: .* r\[0, 1\] is nan .0 log 0\?"),
+    "negative rows": (
+        lambda policy: (towards(0.999 * policy + 0.001 / 3) if (policy.max() > 0.99) else UNIFORM, policy), "respond: P: each row .*-0.199"
+    ),
+}
+
+
+@pytest.mark.parametrize("response, message", CORNERS.values(), ids=CORNERS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_fails_at_a_corner_alone_is_named(response, message):
+    env = function(response)
+    pepg.performative_value(env, env.random_policies([0])[0])  # nothing of it is seen inside
+    with pytest.raises(ValueError, match=message):
+        pepg.check_environment(env)
+
+
+JUMPS = {
+    "argmax": lambda policy: (UNIFORM, np.eye(3)[np.argmax(getattr(policy, "_value", policy), axis=1)] + 0.0 * policy),
+    "threshold": lambda policy: (UNIFORM, anp.where(policy > 0.4, 1.0, 0.0) + 0.0 * policy),
+    "rounding": lambda policy: (UNIFORM, anp.round(3.0 * policy)),
+}
+
+
+@pytest.mark.parametrize("response", JUMPS.values(), ids=JUMPS)
+def test_a_response_that_jumps_is_warned_of(response):
+    with pytest.warns(UserWarning, match="the response jumps: the derivative shows only 0 % .* PePG .*does not see the jumps") as caught:
+        report = pepg.check_environment(function(response))
+    assert report.checks[-1].worst > 0.9 and str(report).endswith(str(caught[0].message))
+
+
+@pytest.mark.parametrize("sharpness", [5.0, 50.0])
+def test_a_smooth_response_is_seen_whole_however_sharp(sharpness):
+    report = pepg.check_environment(function(lambda policy: (UNIFORM, 1.0 / (1.0 + anp.exp(sharpness * (0.4 - policy))))))
+    assert report.checks[-1].worst < 0.2 and not report.warning
 
 
 # What is wrong is named
@@ -129,7 +184,7 @@ RESPONSES = {
 
 
 def test_right_passes():
-    assert len(pepg.check_environment(Wrong()).checks) == 6
+    assert len(pepg.check_environment(Wrong()).checks) == 8
 
 
 @pytest.mark.parametrize("gradient, message", GRADIENTS.values(), ids=GRADIENTS)

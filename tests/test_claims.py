@@ -25,7 +25,13 @@ from pepg.companion.claims import check
         (12345, "1.2e4", True, "12345"),
         (np.nan, 0.1, False, "nan"),
         (3e-13, "< 1e-10", True, "< 1e-10"),  # the size of a rounding error is no result
-        (3e-9, "< 1e-10", False, "3e-09"),
+        (3e-9, "< 1e-10", False, "below 1e-06"),
+        (6.4e-12, "<= 1e-06", True, "below 1e-06"),
+        (0.0, "< 0.01", True, "below 1e-06"),
+        (-4e-17, ">= -1e-5", True, "below 1e-06"),
+        (2e-6, "< 1e-5", True, "2e-06"),
+        (0, "<= 0", True, "0"),  # counts are no rounding errors
+        (0, "< 100", True, "0"),
         (0.2, "<= 0.25", True, "0.2"),
         (3, ">= 3", True, "3"),
         (3, "> 3", False, "3"),

@@ -386,3 +386,136 @@ def all_in_notebooks():
 def test_what_cannot_be_hashed_is_refused():
     with pytest.raises(ValueError, match="expected a setting that can be hashed, got"):
         fingerprint(functools.partial(algorithms.pepg, policy=(state for state in ())))
+
+
+# What a fingerprint reaches: files beside a script, and what a script says of itself
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Writes modules of a reader's own, found by their names; what was imported of them is forgotten in the end."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+IMPORTS = {
+    "from the file": ("from mine_deep import slope\n", "slope(env)"),
+    "inside a function": ("", "slope(env)"),
+    "a module": ("import mine_deep\n", "mine_deep.slope(env)"),
+}
+
+
+@pytest.mark.parametrize("head, body", IMPORTS.values(), ids=IMPORTS)
+def test_a_file_that_the_algorithms_file_imports_enters(head, body, files):
+    """Also one two imports away; a file that nothing imports does not."""
+    inside = "    from mine_deep import slope\n" if not head else ""
+    files(mine=f"{head}def algorithm(env, seed):\n{inside}    return {body}\n", mine_deep="from mine_deeper import SCALE\ndef slope(env):\n    return SCALE\n")
+    files(mine_deeper="SCALE = 1.0\n", mine_beside="SCALE = 1.0\n")
+    from mine import algorithm
+
+    prints = [fingerprint(algorithm)]
+    for text in ("SCALE = 2.0\n", "SCALE = 3.0\n"):
+        files(mine_deeper=text)
+        prints.append(fingerprint(algorithm))
+    files(mine_beside="SCALE = 2.0\n")
+    assert fingerprint(algorithm) == prints[-1] and len(set(prints)) == 3
+
+
+def in_a_script(text):
+    names = {"__name__": "__main__", "np": np, "pepg": pepg}
+    exec(text, names)
+    return names["made"]
+
+
+def test_a_module_that_a_script_reads_enters_with_its_file_and_its_values(files):
+    files(mine="import mine_deeper\nX = 1.0\n", mine_deeper="Y = 1.0\n")
+    made = in_a_script("import mine\ndef made(env, seed):\n    return mine.X\n")
+    prints = [fingerprint(made)]
+    sys.modules["mine"].X = 2.0
+    prints.append(fingerprint(made))
+    files(mine_deeper="Y = 2.0\n")
+    prints.append(fingerprint(made))
+    assert len(set(prints)) == 3 and fingerprint(made) == prints[-1]
+
+
+OBJECT = """
+import functools
+class Algorithm:
+    def __init__(self, k):
+        self.k = k
+    def __call__(self, env, seed):
+        return {body}
+@functools.lru_cache
+def cached(env, seed):
+    return {body}
+made = {made}
+"""
+
+
+@pytest.mark.parametrize("made", ["Algorithm(2.0)", "Algorithm(2.0).__call__", "cached", "functools.partial(Algorithm(2.0), seed=1)"])
+def test_the_code_of_an_object_that_a_script_defines_enters(made):
+    first, same, other = (fingerprint(in_a_script(OBJECT.format(body=body, made=made))) for body in ("env + 1", "env + 1", "env + 2"))
+    assert first == same != other
+    assert fingerprint(in_a_script(OBJECT.format(body="env + 1", made="Algorithm(3.0)"))) != first
+
+
+# Cells that are damaged
+
+
+def cells(folder):
+    return sorted(Path(folder).glob("[!.]*.npz"))
+
+
+def small_sweep(folder):
+    return experiments.sweep({"PePG": functools.partial(algorithms.pepg, iterations=3)}, {"roads": pepg.pigou()}, [1, 2], folder, jobs=1)
+
+
+def flipped(data):
+    return bytes([*data[:200], data[200] ^ 255, *data[201:]])
+
+
+DAMAGES = {
+    "empty": lambda data: b"",
+    "one byte": lambda data: data[:1],
+    "half": lambda data: data[: len(data) // 2],
+    "no end": lambda data: data[:-1],
+    "no start": lambda data: data[1:],
+    "zeros": lambda data: bytes(len(data)),
+    "a byte flipped": flipped,
+    "random bytes": lambda data: np.random.default_rng(0).bytes(len(data)),
+    "text": lambda data: b"no archive at all",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_cell_is_named_and_runs_again(damage, tmp_path):
+    expected = small_sweep(tmp_path)
+    whole = [path.read_bytes() for path in cells(tmp_path)]
+    hurt = cells(tmp_path)[0]
+    hurt.write_bytes(damage(whole[0]))
+    with pytest.warns(UserWarning, match=f"{hurt.name} is damaged"):
+        assert small_sweep(tmp_path).equals(expected)
+    assert [path.read_bytes() for path in cells(tmp_path)] == whole
+
+
+@pytest.mark.parametrize("arrays", [{}, {"values": np.zeros(4)}], ids=["no arrays", "not all arrays"])
+def test_an_archive_that_holds_no_run_is_a_damaged_cell(arrays, tmp_path):
+    expected = small_sweep(tmp_path)
+    np.savez(cells(tmp_path)[0], **arrays)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert small_sweep(tmp_path).equals(expected)
+
+
+def test_a_cluster_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(sweeps, "ANSWER", 1)
+    with pytest.raises(ValueError, match="cluster: expected a scheduler that answers at tcp://127.0.0.1:1 within 1 s"):
+        experiments.parallel(draw, range(2), cluster="tcp://127.0.0.1:1")

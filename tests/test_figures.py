@@ -3,11 +3,13 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
 from scipy import stats
 
@@ -58,6 +60,21 @@ def test_the_same_bytes_twice(tmp_path, monkeypatch):
     assert sorted(first) == sorted(names.split())
     assert first["n_figure.pdf"].startswith(b"%PDF") and b"CreationDate" not in first["n_figure.pdf"]
     assert first["n_figure.png"].startswith(b"\x89PNG") and b"tEXt" not in first["n_figure.png"]
+
+
+def test_a_users_own_settings_and_compression_stay_out(tmp_path, monkeypatch):
+    """What a matplotlibrc says changes no byte, and nothing in a PDF depends on how Python's zlib packs, pictures in it included."""
+    first = save_everything(tmp_path / "first", monkeypatch)
+    monkeypatch.setitem(plt.rcParams, "axes.facecolor", "red")
+    monkeypatch.setitem(plt.rcParams, "axes.linewidth", 9.0)
+    assert save_everything(tmp_path / "second", monkeypatch) == first
+    assert b"FlateDecode" not in first["n_figure.pdf"]
+    with plt.rc_context({"figure.figsize": (2, 2)}):
+        fig, axes = plt.subplots()
+        axes.pcolormesh(np.eye(3), rasterized=True)
+        fig.savefig(tmp_path / "mesh.pdf")
+    plt.close(fig)
+    assert b"FlateDecode" not in (tmp_path / "mesh.pdf").read_bytes()
 
 
 def test_a_layout_is_settled_before_it_is_saved(output):
@@ -240,3 +257,29 @@ def test_step_quantiles_are_those_of_the_ratios():
     table = figures.step_quantiles({"all": part}, ["first", "second"], "q")
     assert table["step"].tolist() == ["first", "second"] and (table["instances"] == "all").all()
     assert_allclose(table[["low", "median", "high"]], [[0.05, 0.5, 0.95], [0.5, 0.5, 0.5]])
+
+
+# Colours
+
+
+def distance(first, second):
+    """The largest difference of two colours in red, green or blue, on a scale of 0 to 255."""
+    return 255 * np.abs(np.subtract(to_rgb(first), to_rgb(second))).max()
+
+
+def test_an_algorithms_colour_means_nothing_else():
+    """Every other colour that the package or a notebook names is told apart from PG's blue, RPO's green and the rest."""
+    root = Path(__file__).resolve().parent.parent
+    pages = [*(root / "notebooks").glob("[0-9]*.ipynb"), *(root / "notebooks" / "support").glob("*.py"), *(root / "pepg").rglob("*.py")]
+    known = set(figures.COLORS.values())
+    named = {color for page in pages for color in re.findall(r'"(#[0-9A-Fa-f]{6})\\?"', page.read_text(encoding="utf-8"))} - known
+    assert set(figures.OTHERS) <= named
+    hues = {color for color in named if max(to_rgb(color)) - min(to_rgb(color)) > 0.1}  # no greys
+    assert min((distance(one, other), one, other) for one in hues for other in known)[0] > 20
+
+
+def test_groups_and_quantities_do_not_borrow_the_cycle_of_a_palette():
+    """The style's own cycle holds a blue and a green: sequential maps are for surfaces, not for lines."""
+    root = Path(__file__).resolve().parent.parent
+    for page in [*(root / "notebooks" / "support").glob("*.py"), *(root / "pepg" / "companion").glob("*.py")]:
+        assert "color_palette(" not in page.read_text(encoding="utf-8"), page.name

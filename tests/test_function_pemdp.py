@@ -388,3 +388,74 @@ def test_weights_are_checked(differentiable):
 def test_a_mistake_of_the_function_is_raised_as_it_is():
     with pytest.raises(ZeroDivisionError):
         FunctionPeMDP(**GOOD | {"respond": lambda policy: 1 / 0})
+
+
+# What a newcomer meets
+
+
+def test_lists_will_do():
+    env = example()
+    response = softmax_response(env)
+
+    def listed(policy):
+        P, r = response(policy)
+        return P, [[r[s, a] for a in range(3)] for s in range(4)]
+
+    mine = pepg.FunctionPeMDP(listed, 4, 3, 0.9, env.rho)
+    assert mine.differentiable
+    policy = random_policy(env, 0)
+    np.testing.assert_allclose(pepg.performative_gradient(mine, policy), pepg.performative_gradient(env, policy), rtol=1e-9)
+    plain_lists = pepg.FunctionPeMDP(lambda policy: (np.full((2, 1, 2), 0.5).tolist(), [[1.0], [0.0]]), 2, 1, 0.9, [1, 0])
+    assert pepg.performative_value(plain_lists, [[1.0], [1.0]]) == pytest.approx(1.0 + 0.9 * 5.0)
+
+
+def test_messages_are_short():
+    with pytest.raises(ValueError, match=r"respond: expected a function, got an array of numbers of shape \(40, 40\)$"):
+        pepg.FunctionPeMDP(np.zeros((40, 40)), 2, 2, 0.9, [0.5, 0.5])
+    with pytest.raises(ValueError, match="but rho sums to 6$"):
+        pepg.FunctionPeMDP(lambda policy: None, 3, 2, 0.9, [1, 2, 3])
+
+    def in_place(policy):
+        r = np.eye(3)
+        r -= 0.5 * policy
+        return np.full((3, 3, 3), 1 / 3), r
+
+    with pytest.warns(UserWarning, match="by autograd") as caught:
+        pepg.FunctionPeMDP(in_place, 3, 3, 0.9, np.full(3, 1 / 3))
+    assert "\n" not in str(caught[0].message) and len(str(caught[0].message)) < 500
+
+
+def test_actions_are_no_policy():
+    env = example()
+    with pytest.raises(ValueError, match=r"expected probabilities .* got one action a state; np.eye\(3\)\[policy\] has them"):
+        env.respond(np.array([0, 1, 2, 0]))
+
+
+@pytest.mark.parametrize("algorithm", ["pepg", "policy_gradient", "sampled_pepg", "sampled_policy_gradient"])
+def test_a_deterministic_start_is_warned_of(algorithm):
+    env = example()
+    corner = np.eye(3)[[0, 1, 2, 0]]
+    with pytest.warns(UserWarning, match=r"deterministic, .*0.95 \* policy \+ 0.05 \* env.uniform_policy\(\)"):
+        run = getattr(pepg.algorithms, algorithm)(env, policy=corner, iterations=2)
+    np.testing.assert_array_equal(run.policy, corner)
+    mixed = 0.95 * corner + 0.05 * env.uniform_policy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not np.array_equal(getattr(pepg.algorithms, algorithm)(env, policy=mixed, iterations=2).policy, mixed)
+
+
+def test_one_line_says_what_something_is():
+    env = example()
+    mine = pepg.FunctionPeMDP(softmax_response(env), 4, 3, 0.9, env.rho)
+    run = pepg.algorithms.policy_gradient(env, seed=0, iterations=2)
+    side = pepg.algorithms.sampled_policy_gradient(env, seed=[0, 1], iterations=2, trajectories=2, horizon=5)
+    said = {
+        repr(pepg.Gridworld(n_followers=2)): "Gridworld(eps=0.5, beta=5, n_followers=2, gamma=0.9, cost=0.05): 64 states, 4 actions",
+        repr(mine): "FunctionPeMDP(n_states=4, n_actions=3, gamma=0.9): 4 states, 3 actions",
+        repr(env.respond(env.uniform_policy())): "MDP: 4 states, 3 actions, gamma 0.9",
+        repr(run): f"Run: 4 states, 3 actions, 2 iterations, 2 deployments, value {run.values[0]:.6g} → {run.values[-1]:.6g}",
+    }
+    for found, expected in said.items():
+        assert found == expected
+    assert repr(side).startswith("Run: 2 side by side, 4 states") and "samples, mean value" in repr(side)
+    assert "\n" not in repr(env) and "array" not in repr(env)

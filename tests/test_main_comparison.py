@@ -9,9 +9,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "notebooks"))
 
-from support import main_comparison as comparison
-
 from pepg import algorithms, figures
+from support import main_comparison as comparison
 
 SMALL = (0.3, 2, 5.0)
 

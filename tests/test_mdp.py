@@ -94,7 +94,7 @@ def test_one_argument_alone_may_have_leading_axes(batched):
 
 def test_terminal_by_index_sequence_or_mask():
     """The three ways to name the terminal states agree, and a worked example has its value."""
-    for terminal in (1, [1], (1,), np.array([False, True]), [False, True], -1):
+    for terminal in (1, [1], (1,), np.array([False, True]), [False, True]):
         mdp = pepg.MDP(P, R, GAMMA, RHO, terminal)
         assert mdp.terminal.tolist() == [False, True]
         # From state 0: stays with 0.2 * 0.5 + 0.3 * 1 + 0.5 * 0.2 = 0.5, reward 0.2 + 0.6 + 1.5 = 2.3.

@@ -130,3 +130,15 @@ def test_errors(function):
     policy[5] = [0.5, 0.5, 0.5, -0.5]
     with pytest.raises(ValueError, match=r"^policy: .*policy\[5, 3\] is -0\.5"):
         function(env, policy)
+
+
+def test_one_entropy_coefficient_for_each_environment_side_by_side():
+    env = pepg.random_softmax_pemdp(np.random.default_rng(1), 3, 2, 0.8, count=3)
+    policy, coefficients = random_policy(env, 2, (3,)), np.array([0.0, 0.1, 0.7])
+    deployment = pepg.deploy(env, policy, coefficients)
+    for i, coefficient in enumerate(coefficients):
+        alone = pepg.deploy(env.select(i), policy[i], coefficient)
+        assert_allclose(deployment.value[i], alone.value, rtol=1e-12)
+        assert_allclose(deployment.policy_part[i], alone.policy_part, rtol=1e-10, atol=1e-14)
+    with pytest.raises(ValueError, match="^entropy: expected numbers >= 0"):
+        pepg.deploy(env, policy, np.array([0.0, 0.1, -0.7]))

@@ -9,10 +9,9 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "notebooks"))
 
-from support import recommender as support
-
 import pepg
 from pepg import algorithms
+from support import recommender as support
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +21,6 @@ def env():
         return anp.stack([pull / anp.sum(pull, axis=1, keepdims=True)] * 3, axis=1), anp.eye(3) * (1 - 0.5 * policy)
 
     return pepg.FunctionPeMDP(respond, n_states=3, n_actions=3, gamma=0.8, rho=np.ones(3) / 3)
-
-
-def test_tuning_is_the_mean_of_the_last_policies(env):
-    table = support.tuning(env, (3, 4), (0.1, 1.0), (1.0,), 12, 6, trajectories=5, horizon=10)
-    assert table["algorithm"].tolist() == 2 * ["RPO", "RGA", "RPO-FS", "DRR", "MDRR"]
-    row = table[(table["algorithm"] == "RPO") & (table["λ"] == 1.0)].iloc[0]
-    each = [algorithms.repeated_policy_optimization(env, seed=s, iterations=12, regularization=1.0).values[-10:] for s in (3, 4)]
-    assert row["engagement"] == pytest.approx(0.2 * np.mean(each), abs=1e-9)
-    row = table[(table["algorithm"] == "MDRR") & (table["λ"] == 0.1)].iloc[0]
-    sampling = {"iterations": 2, "regularization": 0.1, "trajectories": 5, "horizon": 10}
-    each = [algorithms.mixed_delayed_repeated_retraining(env, seed=s, **sampling).values[-3:] for s in (3, 4)]
-    assert row["engagement"] == pytest.approx(0.2 * np.mean(each), abs=1e-12)
-    best = support.best_strengths(table)
-    for name, chosen in best.items():
-        assert chosen["engagement"] >= table[table["algorithm"] == name]["engagement"].max() - 1e-5
-    assert support.by_strength(table).columns.tolist() == ["algorithm", "λ = 0.1", "λ = 1"]
 
 
 def test_drawn_parameters_stay_in_their_ranges_and_follow_the_seed():

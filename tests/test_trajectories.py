@@ -253,7 +253,7 @@ def test_side_by_side_as_alone(world, count, horizon):
             lambda paths, i: temporal_differences(paths, value[i], gamma),
             lambda paths, i: returns(paths, gamma),
             lambda paths, i: next_step(advantages(paths, table[i]), gamma),
-            lambda paths, i: with_entropy_bonus(paths, np.maximum(policy[i], 0.1), 0.3).rewards,
+            lambda paths, i: with_entropy_bonus(paths, 0.9 * policy[i] + 0.1 / shape[-1], 0.3).rewards,
             lambda paths, i: mean_policy_score(policy[i], paths, paths.rewards + 1.0, gamma)[0],
             lambda paths, i: mean_policy_score(policy[i], paths, paths.rewards + 1.0, gamma)[1],
         ):
@@ -680,7 +680,7 @@ def test_estimate_errors(function):
     weights = returns(paths, env.gamma)
     with pytest.raises(ValueError, match=r"^weights: expected shape \(3, 4\), got \(3, 3\)"):
         function(env, policy, paths, weights[:, :-1])
-    with pytest.raises(ValueError, match=r"^weights: expected shape \(3, 4\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"^transition_weights: expected shape \(3, 4\), got \(3,\)"):
         function(env, policy, paths, weights, weights[:, 0])
     with pytest.raises(ValueError, match=r"^policy: expected shape \(2, 2\), got \(2, 2, 2\)"):
         function(env, np.stack([policy, policy]), paths, weights)

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "algorithms": {"ground", "data"},
     "theory": {"ground", "data", "environments"},
     "experiments": {"ground", "data", "environments", "algorithms", "theory"},
-    "companion": {"ground", "data", "environments", "algorithms", "theory", "experiments"},
+    "companion": {"ground", "data", "environments", "algorithms", "theory", "experiments", "__version__"},
 }
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

@@ -312,6 +312,15 @@ def worth_table(verdicts, betas, iterations):
     return pd.DataFrame(rows).round(4), caption, ends
 
 
+def lead_on_draw(draw, beta, iterations):
+    """Where PePG ends less where RPO with λ = 0 ends, from the ε-greedy start, on that draw of the followers."""
+    env = pepg.Gridworld(eps=EPS, beta=beta, n_followers=FOLLOWERS, seed=draw)
+    start = env.epsilon_greedy_policy(0.1)
+    retrained = algorithms.repeated_policy_optimization(env, policy=start, iterations=20, regularization=0.0)
+    ascended = algorithms.pepg(env, policy=start, iterations=iterations)
+    return {"draw": draw, "PePG - RPO": ascended.values[-1] - retrained.values[-1], "last change": max(retrained.shifts[-1], 1e-9)}
+
+
 def starts_table(settings, count):
     """RPO from several starts at each (λ, β)."""
     rows = []

@@ -1,4 +1,4 @@
-"""For notebooks 06a, 06b and 06c: exact ascents with a step for each instance, curvature, rates, runs against a certificate, figures."""
+"""For notebooks 06a to 06d: exact ascents with a step for each instance, curvature, rates, runs against a certificate, figures."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,17 +7,17 @@ from scipy import stats
 
 import pepg
 from pepg import algorithms, figures
-from pepg.theory.certificate import certified_optimum
+from pepg.theory.certificate import box_bounds, certified_optimum
 from support.climbing import climb
-from support.performative_mdps import first_order_gain
+from support.performative_mdps import first_order_gain, two_actions
 
 __all__ = ["first_order_gain"]
-USES = ("ascent", "curvature", "sweep", "rates", "certificate", "linear", "bootstrap", "search", "power")
+USES = ("ascent", "curvature", "sweep", "rates", "certificate", "linear", "bootstrap", "search", "power", "kinds")
 SCALE = 2.0  # of the random logits
 
 
 def streams(seed):
-    """A seed sequence for each use of chance in the three notebooks."""
+    """A seed sequence for each use of chance in notebooks 06a to 06c."""
     return dict(zip(USES, np.random.SeedSequence(seed).spawn(len(USES))))
 
 
@@ -128,6 +128,53 @@ def rate_row(step, quantity, slopes, rng):
     }
 
 
+def policies_at(env, logits, step, marks):
+    """The policies (marks, n, S, A) of an exact ascent with a constant step (n,), at these iterations, in order."""
+    found = []
+    for t in range(marks[-1] + 1):
+        here = pepg.deploy(env, pepg.softmax(logits))
+        if t in marks:
+            found.append(here.policy)
+        logits = logits + step[:, None, None] * (here.policy_part + here.environment_part(env))
+    return np.array(found)
+
+
+def states_of(policy):
+    """Which states (n, S) a limit mixes in (every action above 0.02), and which it is deterministic in (to a millionth)."""
+    return policy.min(axis=-1) > 0.02, policy.max(axis=-1) > 1.0 - 1e-6
+
+
+def kinds_table(rng, gamma, strength, draws, most, first, last):
+    """How ascents with the step 1/measured L approach limits that mix in both states, and limits that mix in one: a row each.
+
+    PeMDPs are drawn and their limits found with the adaptive step; the limit of a run is found anew by continuing it.
+    """
+    env = random_pemdps(rng, 2, 2, gamma, strength, draws)
+    start = rng.normal(size=(draws, 2, 2))
+    mixed, fixed = states_of(algorithms.pepg(env, policy=pepg.softmax(start), iterations=200).policy)
+    rows = []
+    for name, count in (("both states", 2), ("one state", 1)):
+        pick = np.flatnonzero((mixed.sum(axis=1) == count) & (fixed.sum(axis=1) == 2 - count))[:most]
+        some = env.select(pick)
+        path = policies_at(some, start[pick], 1.0 / measured_smoothness(some, rng), (first, last))
+        limit = algorithms.pepg(some, policy=path[-1], iterations=200).policy
+        mixes, _ = states_of(limit)
+        kept = mixes.sum(axis=1) == count
+        gap = (pepg.performative_value(some, limit) - pepg.performative_value(some, path))[:, kept]
+        row = {"limit mixes in": name, "runs": int(kept.sum()), "gap below 1e-9 %": 100.0 * (gap[-1] < 1e-9).mean()}
+        if count == 1:
+            away = np.abs(path - limit).max(axis=-1)[:, kept]  # (marks, runs, S)
+            each = np.log(away[-1] / away[0]) / np.log(last / first)
+            row |= {"slope of the gap": np.median(np.log(gap[-1] / gap[0])) / np.log(last / first)}
+            row |= {"slope, mixed state": np.median(each[mixes[kept]]), "slope, deterministic state": np.median(each[~mixes[kept]])}
+        rows.append(row)
+    return four_digits(rows), (
+        f"How the step 1/(measured smoothness) approaches its limit without entropy (2 states, 2 actions, gamma {gamma:g}, strength "
+        f"{strength:g}; the first {most} of {draws} random PeMDPs of each kind): runs within 1e-9 of the limit's value after {last} "
+        f"iterations; median log-log slopes between iterations {first} and {last} of the gap and of the distance to the limit, state by state."
+    )
+
+
 def rate_curves(curves, last):
     """Quartiles over instances of curves (T, n) by (step, quantity), at about 60 iterations up to the last: tidy."""
     shown, frames = np.unique(np.geomspace(1, last, 60).astype(int)) - 1, []
@@ -203,6 +250,20 @@ def two_ends(run, close):
     return index, run.policy[value[:, index].argmax(), index], run.policy[value[:, index].argmin(), index]
 
 
+def fence(env, corner, radius, cells=80):
+    """Certified bounds of V around a deterministic policy of an environment with two states: on the fence and inside it.
+
+    The fence is what the boundary of the square of side `radius` at the `corner` has inside the square of all policies; it and the
+    square are covered by boxes, `cells` to a side.
+    """
+    half = radius / (2 * cells)
+    line, edge = half * (2 * np.arange(cells) + 1), np.full(cells, radius)
+    sides = np.concatenate([np.stack([edge, line], axis=-1), np.stack([line, edge], axis=-1)])
+    inside = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+    at = corner[:, 1].round()
+    return [box_bounds(env, two_actions(np.abs(at - distance)), half).max() for distance in (sides, inside)]
+
+
 def stops(env, policy, certificate, which):
     """Where the proof by gradient domination stops, in shares of the misses: stable, a vanishing greedy action, cancellation.
 
@@ -236,8 +297,11 @@ def domination_table(env, trap, optimum):
     return pd.DataFrame(rows)
 
 
+GAPS = 1e-6, 1e-9  # between which a rate is fitted: below, the rounding of the value shows in the gap
+
+
 def fitted_rates(env, start, step, iterations, entropy):
-    """Rates of the log gap of V_λ near the optimum, fitted between 1e-8 and 1e-11, against those that the Hessian predicts: a table.
+    """Rates of the log gap of V_λ near the optimum, fitted between two gaps, against those that the Hessian predicts: a table.
 
     Also the predicted rates of all instances.
     """
@@ -248,12 +312,11 @@ def fitted_rates(env, start, step, iterations, entropy):
     eigenvalues = -np.linalg.eigvalsh(tangent @ hessians(env, np.log(limit), entropy) @ tangent.T)
     predicted = -2.0 * np.log(np.abs(1.0 - step[:, None] * eigenvalues).max(axis=-1))
     points = []
-    for i in np.flatnonzero(gap[-1] < 1e-11):
-        after = int(np.argmax(gap[:, i] < 1e-11))
-        window = np.arange(min(int(np.argmax(gap[:, i] < 1e-8)), max(after - 10, 0)), after)
-        fit = stats.linregress(window, np.log(gap[window, i]))
-        half = fit.stderr * stats.t.ppf(0.975, window.size - 2)
-        points.append({"lambda": entropy, "PeMDP": i, "predicted": predicted[i], "fitted": -fit.slope, "half width": half, "R²": fit.rvalue**2})
+    for i in np.flatnonzero(gap[-1] < GAPS[1]):
+        after = int(np.argmax(gap[:, i] < GAPS[1]))
+        window = np.arange(min(int(np.argmax(gap[:, i] < GAPS[0])), max(after - 10, 0)), after)
+        slope = np.polyfit(window, np.log(gap[window, i]), 1)[0]
+        points.append({"lambda": entropy, "PeMDP": i, "predicted": predicted[i], "fitted": -slope})
     return pd.DataFrame(points), predicted
 
 
@@ -326,7 +389,7 @@ def sweep_table(rng, multiples, gamma, strength, count, iterations):
     measured = measured_smoothness(env, rng)
     start = np.broadcast_to(rng.normal(size=(count, 2, 2)), (len(multiples), count, 2, 2))
     values, _, _ = ascend(env, start, np.array(multiples)[:, None] / measured, iterations)
-    decreases = np.diff(values, axis=0) < -1e-10
+    decreases = np.diff(values, axis=0) < -1e-6
     sweep = pd.DataFrame({
         "c": multiples,
         "step in units of 1/L (median)": [c * np.median(env.smoothness() / measured) for c in multiples],
@@ -393,7 +456,6 @@ def linear_table(rng, iterations, step, count, gamma, strength):
         rows.append({
             "lambda": entropy, "iterations": some, "runs fitted": len(these),
             "median rate predicted, all runs": np.median(predicted), "median rate fitted": these["fitted"].median(),
-            "median half width": these["half width"].median(), "smallest R²": these["R²"].min(),
             "mean fitted / predicted": mean, "low": low, "high": high,
             "within 1 % of it %": 100 * (np.abs(ratio - 1) < 0.01).mean(),
             "slower by more than 1 %": int((ratio < 0.99).sum()),
@@ -401,8 +463,8 @@ def linear_table(rng, iterations, step, count, gamma, strength):
     caption = (
         "Linear convergence with entropy: the rate (minus the slope of the log gap against iterations), constant step "
         f"{step:g}/(measured smoothness), {count} random PeMDPs (gamma {gamma}, strength "
-        f"{strength:g}), against the prediction from the Hessian; 95 % Student t intervals of each fit (half "
-        "width) and of the mean ratio."
+        f"{strength:g}), against the prediction from the Hessian; 95 % Student t interval of the mean "
+        "ratio."
     )
     return four_digits(rows), caption, pd.concat(points)
 

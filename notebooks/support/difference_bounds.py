@@ -22,7 +22,7 @@ def measure(env, policy, other):
     scale : the larger of the two values, absolute · difference : of the values, absolute
     all terms, without ..., with the wrong ... : residual of R1, and of R1 with something wrong
     shift, bound, q0 to q5 : the two sides of R2 and the steps of its proof
-    tanh, naive, a priori : other right-hand sides of R2
+    tanh, naive, a priori : other right-hand sides of R2 · trivial : the widest distance of two values that the rewards allow
     rewards used, transitions used : of what the Lipschitz constants allow
     """
     new, old = pepg.deploy(env, policy), pepg.deploy(env, other)
@@ -52,6 +52,7 @@ def measure(env, policy, other):
         "with the wrong occupancy": np.abs(left - total(new.occupancy, new.value)),
         "shift": shift,
         "bound": bound,
+        "trivial": (high - low) / (1 - env.gamma),
         "tanh": theory.sharp_shift(env, policy, other, constants),
         **{name: (L_r + env.gamma * L_P * V) * distance / (1 - env.gamma) for name, V in largest.items()},
         **{f"q{k}": step for k, step in enumerate(theory.shift_steps(env, policy, other, constants))},

@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 
 from pepg import figures
 
@@ -15,7 +14,7 @@ def draw_residuals(data):
     figure, ax = plt.subplots(figsize=(6.2, 3.2))
     ax.bar(exact["log10 from"], share * exact["instances"], width=0.5, align="edge", color=figures.COLORS["reference"])
     ax.annotate("all terms: every instance\nbelow $10^{-12}$ (rounding)", (-10.9, 88), fontsize=8)
-    for name, color, line in zip(names[1:], sns.color_palette("viridis", 5), ["-", "--", "-.", ":", (0, (5, 1))]):
+    for name, color, line in zip(names[1:], figures.OTHERS, ["-", "--", "-.", ":", (0, (5, 1))]):
         part = data[data.residual == name]
         ax.plot(part["log10 from"] + 0.25, share * part["instances"], color=color, linestyle=line, label=name)
     ax.set(xlabel="$\\log_{10}$ of the residual, relative to the larger value", ylabel="instances (%) per half decade")
@@ -27,7 +26,7 @@ def draw_residuals(data):
 def draw_search(climb, closed, gamma, limit):
     """The ratio of the two sides of R2 along the search, and in the closed form where the transitions alone respond."""
     gammas = list(closed["gamma"].unique())
-    colors = dict(zip(gammas, sns.color_palette("viridis", len(gammas) + 1)))
+    colors = dict(zip(gammas, figures.shades(figures.OTHERS[-1], len(gammas))))
     figure, axes = plt.subplots(1, 2, figsize=(7.0, 2.9), sharey=True)
     axes[0].plot(climb["proposals"], climb["best"], color="black", label="best climber")
     axes[0].plot(climb["proposals"], climb["median"], "--", color="black", label="median climber")

@@ -1,11 +1,10 @@
 """For notebook 05: two of its figures, each drawn from the data that is stored beside it."""
 
 import matplotlib.pyplot as plt
-import seaborn as sns
 
 from pepg import figures
 
-SHADES = dict(zip(("left", "residual", "g", "g_env", "right"), sns.color_palette("viridis", 6)))
+SHADES = dict(zip(("left", "residual", "g", "g_env", "right"), figures.OTHERS))
 QUANTITIES = {
     "left": "gap (left)", "residual": "residual, absolute", "g": "$\\|g\\|$", "g_env": "$\\|g_{env}\\|$", "right": "right of R5",
 }

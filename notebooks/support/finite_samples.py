@@ -1,16 +1,29 @@
-"""For notebook 14: how accurate the estimates are, and its four figures."""
+"""For notebooks 14 and 14b: every method from samples, runs side by side over starts and draws, and their figures."""
+
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import pepg
-from pepg import figures
-from pepg.algorithms.run import Field, drawn
-from pepg.data import (
-    LearnedResponse, estimated_value, mean_gradient_estimate, mean_policy_score, sample_trajectories, temporal_differences,
-)
-from pepg.experiments import plus_minus
-from pepg.mdp import to_logits
+from pepg import algorithms, figures
+from pepg.algorithms.from_samples import unit_of_slopes
+from pepg.data import SteeringResponse
+from pepg.experiments import budget_curve, budget_grid, mean_interval, plus_minus, value_at
+
+STARTS = ("near-uniform", "ε-greedy")
+
+# The algorithm, and how many deployments an iteration takes.
+METHODS = {
+    "PePG": (algorithms.sampled_pepg, lambda options: 1),
+    "PePG, learned": (partial(algorithms.sampled_pepg, response="learned"), lambda options: 1),
+    "PG": (algorithms.sampled_policy_gradient, lambda options: 1),
+    "RPO-FS": (algorithms.repeated_policy_optimization_fs, lambda options: 1),
+    "DRR": (algorithms.delayed_repeated_retraining, lambda options: options["k"]),
+    "MDRR": (algorithms.mixed_delayed_repeated_retraining, lambda options: options["k"]),
+    "0-FW": (algorithms.zeroth_order_frank_wolfe, lambda options: 2 * options["directions"]),
+}
 
 
 def claim_difference(out, what, interval, stated, verdict):
@@ -20,166 +33,241 @@ def claim_difference(out, what, interval, stated, verdict):
     out.claim(f"{what}, by its interval", interval[1:], verdict)
 
 
-# Accuracy
+# Runs
 
 
-def relative_errors(env, here, trajectories, horizon, repeats):
-    """Root mean square error of the policy's and the environment's part of the sampled gradient, over the norm of each.
+class SideBySide(pepg.PeMDP):
+    """Several environments of one size as one: of n of them, the i-th policy of those along the leading axis meets number i modulo n."""
 
-    here : the Deployment at whose policy `repeats` deployments are sampled
-    """
-    rng = np.random.default_rng(trajectories)
-    exact = here.policy_part, here.environment_part(env)
-    errors = []
-    for _ in range(repeats):
-        paths = sample_trajectories(here.mdp, here.policy, trajectories, horizon, rng)
-        weights = temporal_differences(paths, estimated_value(paths, env.gamma, np.zeros(env.n_states)), env.gamma)
-        by_policy = mean_policy_score(here.policy, paths, weights, env.gamma)[0]
-        by_environment = mean_gradient_estimate(env, here.policy, paths, weights) - by_policy
-        errors.append([((e - x) ** 2).sum() for e, x in zip((by_policy, by_environment), exact)])
-    return np.sqrt(np.mean(errors, axis=0)) / [np.linalg.norm(x) for x in exact]
+    def __init__(self, envs):
+        self.envs = envs
+        one = envs[0]
+        self.n_states, self.n_actions, self.gamma, self.rho = one.n_states, one.n_actions, one.gamma, one.rho
 
+    def _each(self, function, *arrays):
+        n = len(self.envs)
+        found = [function(env, *(array[i::n] for array in arrays)) for i, env in enumerate(self.envs)]
+        order = np.arange(len(arrays[0])).reshape(-1, n).T.ravel().argsort()
+        return [np.concatenate(parts)[order] for parts in zip(*found)]
 
-def cosine(a, b):
-    return float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
+    def respond(self, policy):
+        def answer(env, policy):
+            mdp = env.respond(policy)
+            return mdp.P, mdp.r
 
+        P, r = self._each(answer, policy)
+        return pepg.MDP(P, r, self.gamma, self.rho, self.envs[0].goal)
 
-def starts(env, start, repeats):
-    """(repeats, S, A): near-uniform policies with the seeds 0, 1, ..., or the ε-greedy one each time."""
-    if start == "near-uniform":
-        return env.random_policies(range(repeats))
-    return np.broadcast_to(env.epsilon_greedy_policy(0.1), (repeats, env.n_states, env.n_actions))
+    def response_gradient(self, policy, occupancy, value):
+        return self._each(lambda env, *arrays: (env.response_gradient(*arrays),), policy, occupancy, value)[0]
 
 
-def accuracy(case, deployments, repeats, trajectories, horizon):
-    """The environment's part by a learned response: its cosine with the exact one, (len(deployments), repeats).
+def world(setting, draws):
+    """The gridworld of a setting (ε, β, followers): of the paper's followers where `draws` is None, or one for each of `draws`."""
+    if draws is None:
+        return pepg.Gridworld(*setting)
+    return SideBySide([pepg.Gridworld(*setting, seed=draw) for draw in draws])
 
-    case : setting, start, exploration. The response is learned from deployments of the start with N(0, exploration²) on its logits; the
-    gradient is taken at the start itself, for the exact occupancy and value. The repeats run side by side.
-    """
-    setting, start, exploration = case
+
+def both_starts(setting, seeds):
+    """(2 n, S, A): a near-uniform policy for each of n seeds, then the ε-greedy one as often."""
     env = pepg.Gridworld(*setting)
-    policies = starts(env, start, repeats)
-    here = [pepg.deploy(env, policy) for policy in policies]
-    exact = [one.environment_part(env) for one in here]
-    field = Field(env, policies, range(2000, 2000 + repeats), trajectories, horizon)
-    models = [LearnedResponse(env.n_states, env.n_actions, memory=1.0) for _ in range(repeats)]
-    found = []
-    for count in range(1, max(deployments) + 1):
-        noise = drawn(field.rng, lambda rng: rng.normal(size=policies.shape[1:]))
-        noisy = pepg.softmax(np.log(policies) + exploration * noise)
-        for model, policy, paths in zip(models, noisy, field.deploy(noisy).runs()):
-            model.observe(policy, paths)
-        if count in deployments:
-            learned = [model.gradient(one.occupancy, env.gamma * one.value) for model, one in zip(models, here)]
-            found.append([cosine(to_logits(one.policy, g), x) for one, g, x in zip(here, learned, exact)])
-    return np.array(found)
+    greedy = np.broadcast_to(env.epsilon_greedy_policy(0.1), (len(seeds), env.n_states, env.n_actions))
+    return np.concatenate([env.random_policies(seeds), greedy])
 
 
-def ceiling(setting, start, repeats):
-    """The cosine of the local part with the exact one, averaged over the same starts."""
-    env = pepg.Gridworld(*setting)
-    here = [pepg.deploy(env, policy) for policy in starts(env, start, repeats if start == "near-uniform" else 1)]
-    return float(np.mean([cosine(local_part(env, one), one.environment_part(env)) for one in here]))
+def sampled_runs(case):
+    """The runs of a method from both starts, side by side: near-uniform in the first half of the leading axis, ε-greedy in the second.
+
+    case : method, its options, setting, draws (None, or as many as seeds), seeds, trajectories, deployments
+    """
+    method, options, setting, draws, seeds, trajectories, deployments = case
+    algorithm, each = METHODS[method]
+    return algorithm(
+        world(setting, draws), policy=both_starts(setting, seeds), seed=[*seeds, *seeds], trajectories=trajectories,
+        iterations=deployments // each(options), **options,
+    )
 
 
-def local_part(env, here, step=1e-4):
-    """The environment's part when every state's response reacts to the logits in that state alone, by central differences."""
-    s = np.arange(env.n_states)
-    gradient = np.empty(here.policy.shape)
-    for a in range(env.n_actions):
-        logits = np.repeat(np.log(here.policy)[None], env.n_states, axis=0)  # the s-th differs in state s
-        nudge = np.zeros_like(logits)
-        nudge[s, s, a] = step
-        up, down = env.respond(pepg.softmax(logits + nudge)), env.respond(pepg.softmax(logits - nudge))
-        worth = (up.r - down.r)[s, s] + env.gamma * (up.P - down.P)[s, s] @ here.value
-        gradient[:, a] = (here.occupancy * worth).sum(axis=-1) / (2 * step)
-    return gradient
+def exact_runs(case):
+    """The same with exact gradients: PePG and PG with a mirror step of the sampled ones' size there, {method: Run}."""
+    setting, draws, seeds, options, iterations = case
+    starts = both_starts(setting, seeds)
+    size = options["step_size"] / unit_of_slopes(pepg.deploy(world(setting, draws), starts)).mean()
+    begin = {"policy": starts, "iterations": iterations, "step_size": algorithms.Mirror(size)}
+    exact = {"PePG": algorithms.pepg, "PG": algorithms.policy_gradient}
+    return {name: algorithm(world(setting, draws), **begin) for name, algorithm in exact.items()}
 
 
-# Figures
+def halves(values):
+    """Of values along a last axis of both starts: {start: values}."""
+    return dict(zip(STARTS, np.split(np.asarray(values), 2, axis=-1)))
 
-VALUE = r"true performative value $V^\pi_\pi(\rho)$"
+
+def ends(run, deployments):
+    """The true values of what a run had deployed at last within a budget, by start."""
+    return halves(value_at(run, [deployments])[0])
+
+
+def difference(run, other, deployments):
+    """Mean and interval of the one less the other at a budget, paired, by start."""
+    one, two = ends(run, deployments), ends(other, deployments)
+    return {start: mean_interval(one[start] - two[start]) for start in STARTS}
+
+
+def steering(env, runs, strength, weight):
+    """A :class:`SteeringResponse` of the gridworld for `runs` runs side by side."""
+    return SteeringResponse(env.gamma, env.rho, env.n_actions, strength, weight, lead=(runs,))
+
+
+# Tuning
+
+
+def one_at_a_time(grids):
+    """The settings of a method to try: the middle of every grid, and each parameter at its other values in turn."""
+    middle = {name: values[len(values) // 2] for name, values in grids.items()}
+    tried = [middle]
+    for name, values in grids.items():
+        tried += [{**middle, name: value} for value in values if value != middle[name]]
+    return tried
+
+
+def chosen(grids, values):
+    """The best value of each parameter, the others at their middle; `values` in the order of :func:`one_at_a_time`."""
+    tried = one_at_a_time(grids)
+    best = {}
+    for name, grid in grids.items():
+        others = [i for i, options in enumerate(tried) if all(options[o] == tried[0][o] for o in grids if o != name)]
+        best[name] = tried[max(others, key=lambda i: values[i])][name]
+    return best
+
+
+def said(options):
+    """Parameters as text."""
+    return ", ".join(f"{name} {value:g}" for name, value in options.items())
+
+
+# Figures and tables
+
+VALUE = r"true value $V^\pi_\pi(\rho)$"
+BOUNDS = {"near-uniform": (-0.31, -0.06), "ε-greedy": (-0.17, -0.06)}  # of the axes: 0-FW leaves them
+
+
+def start_of(run, start):
+    """The runs of one start, as a Run."""
+    n = run.values.shape[1] // 2
+    part = slice(0, n) if start == STARTS[0] else slice(n, 2 * n)
+    return algorithms.Run(run.policies[:, part], run.values[:, part], run.shifts[:, part], run.deployments, run.samples[:, part])
+
+
+def curves(runs, deployments, points=50):
+    """Tidy curves of value against deployments and against samples, a row a point, for runs {method: Run} of both starts."""
+    tables = []
+    for method, run in runs.items():
+        for start in STARTS:
+            own = start_of(run, start)
+            for unit, budgets in (("deployments", range(deployments + 1)), ("samples", budget_grid(own, points))):
+                tables.append(budget_curve(own, budgets, unit, method=method, start=start))
+    return pd.concat(tables)
 
 
 def draw_main(table, limits):
-    """Value against deployments and against samples, a row a start; dotted the limits of exact gradients."""
-    methods, starts_ = table.method.unique(), table.start.unique()
+    """Value against deployments and against samples, a row a start; dotted where exact gradients are after as many deployments."""
     figure, axes = plt.subplots(2, 2, figsize=(7.4, 5.6), sharey="row")
     units = {"deployments": ("deployments", 1), "samples": ("transitions sampled (thousands)", 1000)}
-    for row, start in zip(axes, starts_):
+    for row, start in zip(axes, STARTS):
         for ax, (unit, (label, size)) in zip(row, units.items()):
-            for method in methods:
+            for method in table.method.unique():
                 part = table[(table.method == method) & (table.start == start) & (table.unit == unit)]
-                figures.draw_curve(ax, part.assign(spent=part.spent / size), method, x="spent")
+                name = "PePG, response known" if method == "PePG" else method
+                figures.draw_curve(
+                    ax, part.assign(spent=part.spent / size), name, x="spent", color=figures.COLORS[method],
+                    linestyle=figures.LINES[method],
+                )
             for limit in limits[limits.start == start].itertuples():
                 ax.axhline(limit.value, color=figures.COLORS[limit.method], lw=0.8, ls=":")
-            ax.set(title=f"{start} start", xlabel=label)
+            ax.set(title=f"{start} start", xlabel=label, ylim=BOUNDS[start])
             ax.set_xlim(left=0)
-    axes[0, 0].set_ylim(-0.29, -0.05)
-    axes[1, 0].set_ylim(-0.155, -0.055)
     for ax in axes[:, 0]:
         ax.set_ylabel(VALUE)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=7, columnspacing=1.2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, columnspacing=1.2)
     return figure
 
 
-def _bars(ax, part, x, color, line, label):
-    errors = [part["mean"] - part.low, part.high - part["mean"]]
-    ax.errorbar(x, part["mean"], errors, color=color, linestyle=line, marker="o", ms=3, capsize=2, lw=1.4, label=label)
-
-
-def _beside(x, index, count, width=0.12):
-    """Places beside x on a logarithmic axis, so that intervals do not cover each other."""
-    return x * np.exp(width * (index - (count - 1) / 2))
-
-
-def draw_trajectories(table, limits, deployments):
-    """Value after the last deployment against the trajectories of each; dotted `limits` {method: value}."""
-    figure, ax = plt.subplots(figsize=(5.2, 3.4))
-    methods, levels = table.method.unique(), table.trajectories.unique()
-    for i, method in enumerate(methods):
-        part = table[table.method == method]
-        x = _beside(part.trajectories, i, len(methods), 0.04)
-        _bars(ax, part, x, figures.COLORS[method], figures.LINES[method], method)
-    ax.set_xscale("log")
-    ax.set_xlim(levels[0] * 0.8, levels[-1] * 1.25)
-    for name, value in limits.items():
-        ax.axhline(value, color=figures.COLORS[name], lw=0.8, ls=":")
-        ax.text(levels[0] * 0.83, value, f"exact {name}", color=figures.COLORS[name], fontsize=7, va="bottom")
-    ax.set_xticks(levels, levels)
-    ax.minorticks_off()
-    ax.set(xlabel="trajectories a deployment", ylabel=f"true value after {deployments} deployments")
-    ax.legend(loc="lower right", ncols=2)
+def draw_draws(table):
+    """Differences on each draw, a row a contrast and a panel a start, with the mean's interval over draws."""
+    contrasts = list(table.contrast.unique())
+    figure, axes = plt.subplots(1, 2, figsize=(7.2, 0.9 + 0.42 * len(contrasts)), sharey=True)
+    for ax, start in zip(axes, STARTS):
+        for row, contrast in enumerate(contrasts):
+            part = table[(table.start == start) & (table.contrast == contrast)].difference.to_numpy()
+            color = figures.COLORS["PePG" if contrast.startswith("PePG, response") else "PePG, learned"]
+            color = figures.COLORS["PG"] if contrast.startswith("PG") else color
+            places = row + 0.18 * np.linspace(-1.0, 1.0, part.size)
+            ax.plot(part, places, ".", color=color, ms=3.5, alpha=0.7)
+            mean, low, high = mean_interval(part)
+            ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", fmt="|", ms=9, capsize=2, lw=1.2)
+        ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
+        ax.set(title=f"{start} start", xlabel="difference of true values")
+    axes[0].set_yticks(range(len(contrasts)), contrasts)
+    axes[0].invert_yaxis()
     return figure
 
 
-def draw_strong(table):
-    """Value against deployments, a panel a start."""
+def draw_levels(table, deployments):
+    """Value after the last deployment against the trajectories of each, a panel a start."""
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), sharey=True)
-    for ax, start in zip(axes, table.start.unique()):
-        for method in table.method.unique():
-            figures.draw_curve(ax, table[(table.method == method) & (table.start == start)], method, x="deployments")
-        ax.set(title=f"{start} start", xlabel="deployments")
-    axes[0].set(ylabel=VALUE, ylim=(-0.25, 0.0))
-    axes[1].legend(loc="lower right")
-    return figure
-
-
-def draw_response(table, settings):
-    """Cosines against deployments, a panel a setting; dashed each start's ceiling."""
-    figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.1), sharey=True)
-    colors = {"near-uniform": figures.COLORS["PePG"], "ε-greedy": figures.COLORS["PG"]}
-    counts = table.deployments.unique()
-    for ax, setting in zip(axes, settings):
-        curves = table[table.setting == str(setting)].groupby(["start", "exploration"], sort=False)
-        for i, ((start, noise), part) in enumerate(curves):
-            line = "-" if noise == table.exploration.max() else (0, (1, 1))
-            _bars(ax, part, _beside(part.deployments, i, len(curves), 0.07), colors[start], line, f"{start}, noise {noise:g}")
-            ax.axhline(part.ceiling.iloc[0], color=colors[start], lw=0.8, ls=(0, (6, 3)))
-        ax.set(title=f"ε = {setting[0]:g}, β = {setting[1]:g}, {setting[2]} followers", xlabel="deployments", xscale="log")
-        ax.set_xticks(counts, counts)
+    levels, methods = sorted(table.trajectories.unique()), list(table.method.unique())
+    for ax, start in zip(axes, STARTS):
+        for i, method in enumerate(methods):
+            part = table[(table.method == method) & (table.start == start)]
+            x = part.trajectories * np.exp(0.08 * (i - (len(methods) - 1) / 2))  # beside each other
+            errors = [part["mean"] - part.low, part.high - part["mean"]]
+            name = "PePG, response known" if method == "PePG" else method
+            ax.errorbar(
+                x, part["mean"], errors, color=figures.COLORS[method], linestyle=figures.LINES[method], marker="o", ms=3,
+                capsize=2, lw=1.4, label=name,
+            )
+        ax.set(title=f"{start} start", xlabel="trajectories a deployment", xscale="log")
+        ax.set_xticks(levels, levels)
         ax.minorticks_off()
-    axes[0].set(ylabel="cosine with the exact part", ylim=(-0.45, 1.05))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    axes[0].set_ylabel(f"true value after {deployments} deployments")
+    axes[0].legend(loc="lower right")
     return figure
+
+
+def draw_ingredients(table):
+    """What the end loses when one ingredient is taken out: a row an ingredient, a colour a start, intervals over draws."""
+    names = list(table["taken out"].unique())
+    figure, ax = plt.subplots(figsize=(5.6, 0.9 + 0.5 * len(names)))
+    for i, (start, color) in enumerate(zip(STARTS, (figures.COLORS["PePG"], figures.COLORS["reference"]))):
+        part = table[table.start == start]
+        errors = [part["mean"] - part.low, part.high - part["mean"]]
+        ax.errorbar(part["mean"], np.arange(len(names)) + 0.16 * (2 * i - 1), xerr=errors, marker="os"[i], linestyle="none", color=color, ms=4, capsize=2, label=start)
+    ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlabel("value without it minus value with all")
+    ax.legend(loc="best")
+    return figure
+
+
+def end_table(runs, methods, deployments):
+    """The ends by method and start: mean and half-width over the last axis, and PePG and PG contrasts beside them."""
+    rows = []
+    for method in methods:
+        row = {"method": method}
+        for start, values in ends(runs[method], deployments).items():
+            row[start], row[f"± {start}"] = plus_minus(mean_interval(values))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def contrast_rows(runs, deployments, contrasts):
+    """Differences on each draw (or seed), tidy: contrast, start, difference."""
+    rows = []
+    for label, one, other in contrasts:
+        first, second = ends(runs[one], deployments), ends(runs[other], deployments)
+        for start in STARTS:
+            rows += [(label, start, i, d) for i, d in enumerate(first[start] - second[start])]
+    return pd.DataFrame(rows, columns=["contrast", "start", "draw", "difference"])

@@ -69,7 +69,7 @@ def draw_answers(answers, described):
 def draw_moves(moves, policies):
     """Change per distance of the policies."""
     betas = sorted(moves["beta"].unique())
-    tones = dict(zip(betas, figures.shades("#6A3D9A", len(betas))))
+    tones = dict(zip(betas, figures.shades(figures.OTHERS[-1], len(betas))))
     styles = {"other policy": "-", "random": (0, (1, 1)), "steepest": (0, (5, 1.5))}
     figure, panels = plt.subplots(2, 2, figsize=(7.6, 5.4), sharex="col", sharey="row")
     for (quantity, name, beta, direction), part in moves.groupby(["quantity", "from", "beta", "direction"], sort=False):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 import pepg
-from pepg import figures
+from pepg import algorithms, figures, theory
 
 STEPS = np.array([0.01, 0.1, 0.3, 0.5, 0.75, 1.0])  # shares of the way to another policy
 REACH = np.array([0.001, 0.01, 0.1, 0.3, 1.0])  # shares of the longest step that stays a policy
@@ -134,3 +134,18 @@ def measure(worlds, policies, corners):
             })
             predicted.append(steep[0, k] / steep[0, 0] / slope)
     return pd.concat(lines), pd.DataFrame(points).sort_values(["quantity", "beta"], kind="stable"), predicted
+
+
+def retraining_on_draw(draw, setting, starts, seed, iterations):
+    """Best responses on that draw of the followers: from random starts (mean gains of the first two), and to PePG's policy."""
+    env = pepg.Gridworld(**setting, seed=draw)
+    deployed = [env.random_policies(np.random.SeedSequence(seed + 1).spawn(starts), scale=1.0)]
+    for _ in range(2):
+        deployed.append(pepg.best_response(env.respond(deployed[-1])))
+    values, promised, _ = theory.promise_and_shift(env, np.array(deployed))
+    found = algorithms.pepg(env, policy=env.epsilon_greedy_policy(0.1), iterations=iterations)
+    answer = pepg.performative_value(env, pepg.best_response(env.respond(found.policy)))
+    return {
+        "draw": draw, "first, delivered - promised": (values[1] - promised[0]).mean(),
+        "second, delivered": (values[2] - values[1]).mean(), "best response to PePG, delivered": answer - found.values[-1],
+    }

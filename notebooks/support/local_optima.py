@@ -7,20 +7,21 @@ import pandas as pd
 import pepg
 from pepg import algorithms, figures
 
-ANNEALED_FROM = 0.01  # the entropy coefficient that falls to 0
-NATURAL_STEP, MIRROR_STEP = 5.0, 20.0
 KINDS = {  # of starts, with their colours
     "near-uniform": figures.COLORS["PePG"],
     "wide": figures.COLORS["reference"],
     "ε-greedy": "black",
     "stable": figures.COLORS["PG"],
 }
-RECIPES = ["PePG", "best of 3", "annealed", "natural", "mirror", "PG, then PePG", "PG, then annealed", "stages"]
+RECIPES = ("search", "best of 5", "stages")
+HUES = {"search": figures.COLORS["PePG"], "best of 5": figures.COLORS["reference"], "stages": "black"}
+PAPERS = "paper's"  # the draw of the followers in the released program
 
 
-def world(setting):
+def world(setting, draw=PAPERS):
+    """The gridworld of a setting (ε, followers, β) and a draw of the followers: PAPERS, or a whole number."""
     eps, n_followers, beta = setting
-    return pepg.Gridworld(eps=eps, n_followers=n_followers, beta=beta)
+    return pepg.Gridworld(eps=eps, n_followers=n_followers, beta=beta, seed=None if draw == PAPERS else int(draw))
 
 
 def label(setting):
@@ -62,116 +63,157 @@ def _row(setting, columns):
     return pd.DataFrame({"eps": setting[0], "followers": setting[1], "beta": setting[2], **columns})
 
 
-def preconditioned(env, policy, iterations, natural):
-    """Constant natural (Kakade 2002) or mirror steps in the logits; the last values and policies.
+# Recipes: functions of an environment and a number of deployments, from no start; all return the value and the policy of the best
 
-    Such steps go back and forth across the kinks, which would amplify the last digit of every sum from one processor to another:
-    the logits are rounded to four decimals.
+
+def best_met(*runs):
+    """The best that any of the runs met, and its policy; starts along the axis before those of the environment."""
+    policies = np.concatenate([run.policies for run in runs])
+    values = np.concatenate([run.values for run in runs])
+    top = np.round(values, 9).argmax(axis=0)[None]
+    return np.take_along_axis(values, top, axis=0)[0], np.take_along_axis(policies, top[..., None, None], axis=0)[0]
+
+
+def search(env, deployments):
+    run = algorithms.pepg(env, iterations=deployments)
+    return run.values[-1], run.policy
+
+
+def best_of(env, deployments, count):
+    """Ascents from the uniform policy and count - 1 scattered ones, softmax of N(0, 2²) logits."""
+    starts = np.stack([env.uniform_policy(), *env.random_policies(range(count - 1), scale=2.0)])
+    starts = starts.reshape(count, *(1,) * len(env.lead), *starts.shape[1:])
+    run = algorithms.pepg(env, policy=starts, iterations=deployments // count - 1)
+    values, policies = best_met(run)
+    first = np.round(values, 9).argmax(axis=0)[None]
+    return np.take_along_axis(values, first, axis=0)[0], np.take_along_axis(policies, first[..., None, None], axis=0)[0]
+
+
+def stages(env, deployments, policy=None):
+    """PePG, PG, PePG from next to PG's end, and twice from next to the best so far with an entropy coefficient that falls to 0.
+
+    From the uniform policy, or from each of several.
     """
-    step, logits = NATURAL_STEP if natural else MIRROR_STEP, np.log(policy)
-    for _ in range(iterations):
-        policy = pepg.softmax(logits)
-        now = pepg.deploy(env, policy)
-        visits = now.occupancy.sum(axis=-1, keepdims=True)
-        bend = env.response_gradient(policy, now.occupancy, now.value)
-        bend = bend - (policy * bend).sum(axis=-1, keepdims=True)
-        advantage = now.mdp.backup(now.value) - now.value[..., None]
-        direction = advantage + bend / np.maximum(visits, 1e-9) if natural else visits * advantage + bend
-        logits = np.round(logits + step * np.where(visits > 1e-9, direction, 0.0), 4)
-    policy = pepg.softmax(logits)
-    return pepg.performative_value(env, policy), policy
+    length, policy = deployments // 5, env.uniform_policy() if policy is None else policy
+    runs = [run(env, policy=policy, iterations=length - 1) for run in (algorithms.pepg, algorithms.policy_gradient)]
+    runs.append(algorithms.pepg(env, policy=inside(runs[1].policy), iterations=length - 1))
+    for coefficient in (0.01, 0.003):
+        entropy = coefficient * np.maximum(1.0 - np.arange(length) / (0.5 * length), 0.0)
+        runs.append(algorithms.pepg(env, policy=inside(best_met(*runs)[1]), iterations=length - 1, entropy=entropy))
+    return best_met(*runs)
 
 
-def falling(iterations):
-    """The entropy coefficient of each iterate."""
-    return ANNEALED_FROM * np.maximum(1.0 - np.arange(iterations + 1) / (0.7 * iterations), 0.0)
+def of_recipes(case, deployments, recipes=RECIPES):
+    """[(recipe, value, policy)] of one gridworld. case : (setting, draw)"""
+    env = world(*case)
+    by_name = {"search": search, "best of 5": lambda env, n: best_of(env, n, 5), "stages": stages}
+    return [(name, *by_name[name](env, deployments)) for name in recipes]
 
 
-def ends_by(case, deployments):
-    """One recipe from a few near-uniform starts of one setting: the table of their values, and the last policies."""
-    setting, recipe, seeds = case
+def one_ascent(case, iterations):
+    """[(recipe, value, policy)] of one ascent from the ε-greedy policy, and one from the uniform one. case : (setting, draw)"""
+    env = world(*case)
+    run = algorithms.pepg(env, policy=np.stack([env.epsilon_greedy_policy(0.1), env.uniform_policy()]), iterations=iterations)
+    return [(f"one ascent, {start}", *found) for start, *found in zip(("ε-greedy", "uniform"), *best_met(run))]
+
+
+def from_other_starts(setting, deployments, count):
+    """[(recipe, value, policy)] of the stages from near-uniform starts, on the paper's draw."""
     env = world(setting)
-    starts = env.random_policies([2000 + seed for seed in seeds])
-    third = deployments // 3
-    stable = np.full(len(seeds), np.nan)
-    if recipe == "PePG":
-        run = algorithms.pepg(env, policy=starts, iterations=deployments)
-        values, policies = run.values[-1], run.policy
-    elif recipe == "best of 3":
-        others = [env.random_policies([2000 + k * 100 + seed for seed in seeds]) for k in (1, 2)]
-        run = algorithms.pepg(env, policy=np.stack([starts, *others]), iterations=third)
-        which = run.values[-1].argmax(axis=0), np.arange(len(seeds))
-        values, policies = run.values[-1][which], run.policy[which]
-    elif recipe == "annealed":
-        run = algorithms.pepg(env, policy=starts, iterations=deployments, entropy=falling(deployments))
-        values, policies = run.values[-1], run.policy
-    elif recipe in ("natural", "mirror"):
-        values, policies = preconditioned(env, starts, deployments, recipe == "natural")
-    elif recipe == "stages":
-        run = algorithms.pepg(env, policy=starts, iterations=deployments, rounds=(0.0, 0.01, 0.003))
-        values, policies, stable = run.values[-1], run.policy, run.values[2 * deployments // 5 - 1]
-    else:
-        rest = algorithms.policy_gradient(env, policy=starts, iterations=third)
-        entropy = falling(deployments - third) if "annealed" in recipe else 0.0
-        run = algorithms.pepg(env, policy=inside(rest.policy), iterations=deployments - third, entropy=entropy)
-        values, policies, stable = run.values[-1], run.policy, rest.values[-1]
-    table = {"recipe": recipe, "seed": seeds, "value": values.round(5), "stable": stable.round(5)}
-    return _row(setting, table), list(zip(values, policies))
+    values, policies = stages(env, deployments, env.random_policies(range(2000, 2000 + count)))
+    return [("stages, other start", value, policy) for value, policy in zip(values, policies)]
 
 
-def compare(compared, settings):
-    """Mean final value of each recipe with its interval, and the lead of the stages, start by start."""
+def recipe_table(results):
+    """Rows of what each recipe reaches. results : {(setting, draw): what of_recipes returns}"""
+    rows = [(*setting, draw, name, value) for (setting, draw), found in results.items() for name, value, _ in found]
+    return pd.DataFrame(rows, columns=["eps", "followers", "beta", "draw", "recipe", "value"]).round({"value": 6})
+
+
+def compare(recipes, settings):
+    """A row a setting: the search below the best recipe in the mean over the numbered draws, and its lead over the others."""
     rows = []
     for setting in settings:
-        by_recipe = of(compared, setting).pivot(index="seed", columns="recipe", values="value")
-        for recipe in RECIPES:
-            lead = figures.mean_interval(by_recipe["stages"] - by_recipe[recipe])
-            rows.append((label(setting), recipe, len(by_recipe), *figures.mean_interval(by_recipe[recipe]), *lead))
-    columns = ["setting", "recipe", "starts", "value", "low", "high", "lead of stages", "lead low", "lead high"]
-    return pd.DataFrame(rows, columns=columns).round(5)
+        part = of(recipes, setting).pivot(index="draw", columns="recipe", values="value").drop(index=PAPERS)
+        best = part.mean()
+        row = {"setting": label(setting), "draws": len(part), "search, below the best mean": best.max() - best["search"]}
+        for name in RECIPES[1:]:
+            mean, low, high = figures.mean_interval((part["search"] - part[name]).to_numpy())
+            row |= {f"− {name}": mean, f"− {name}, low": low, f"− {name}, high": high}
+        rows.append(row)
+    return pd.DataFrame(rows).round(6)
 
 
-def searched(case, deployments, rounds):
-    """The stages with more rounds and deployments, from the uniform or the ε-greedy policy: the last policy."""
-    setting, start = case
-    env = world(setting)
-    policy = env.uniform_policy() if start == "uniform" else env.epsilon_greedy_policy(0.1)
-    coefficients = (0.0, 0.01, 0.003, 0.0, 0.01, 0.003) if start == "uniform" else (0.0, 0.003, 0.01, 0.0, 0.003, 0.001)
-    few = setting[1] < 50
-    run = algorithms.pepg(env, policy=policy, iterations=deployments[not few], rounds=coefficients[:rounds] * (3 if few else 1))
-    return pepg.performative_value(env, run.policy), run.policy
+def best_known_of(results, policies):
+    """The table of best known values, each that of its stored policy. results as in recipe_table, with more candidates"""
+    rows = []
+    for (setting, draw), found in results.items():
+        value = pepg.performative_value(world(setting, draw), stored_policy(policies, setting, draw))
+        rows.append((*setting, draw, round(value, 6), best_of_all(found)[0]))
+    return pd.DataFrame(rows, columns=["eps", "followers", "beta", "draw", "value", "recipe"])
 
 
-def policy_table(policies):
-    """Policies by setting as a table, a row a state."""
+def best_of_all(found):
+    """The first of the [(name, value, policy)] that are the best when rounded, so that rounding does not choose."""
+    return max(found, key=lambda one: round(float(one[1]), 6))
+
+
+def policy_table(results):
+    """The best policy of each (setting, draw), a row a state."""
     moves = ("left", "right", "up", "down")
-    tables = [
-        _row(setting, {"state": np.arange(len(policy)), **dict(zip(moves, policy.T))}) for setting, policy in policies.items()
-    ]
+    tables = []
+    for (setting, draw), found in results.items():
+        policy = best_of_all(found)[2]
+        tables.append(_row(setting, {"draw": draw, "state": np.arange(len(policy)), **dict(zip(moves, policy.T.round(6)))}))
     return pd.concat(tables)
 
 
-def stored_policy(table, setting):
+def stored_policy(table, setting, draw=PAPERS):
     """A policy as other notebooks read it: six digits of each probability, rows scaled to sum to 1."""
-    policy = of(table, setting)[["left", "right", "up", "down"]].to_numpy()
+    part = of(table, setting)
+    policy = part[part.draw.astype(str) == str(draw)][["left", "right", "up", "down"]].to_numpy()
     return policy / policy.sum(axis=1, keepdims=True)
 
 
-def on_random(strength, count, deployments):
-    """On the same random PeMDPs: where the stages end, where PG is in them, one ascent, and the best of five."""
-    env = pepg.random_softmax_pemdp(np.random.default_rng(17), 4, 3, 0.9, strength, strength, count)
-    uniform = np.broadcast_to(env.uniform_policy(), (count, 4, 3))
-    stages = algorithms.pepg(env, policy=uniform, iterations=deployments, rounds=(0.0, 0.01, 0.003)).values
-    one = algorithms.pepg(env, policy=uniform, iterations=deployments).values[-1]
-    rng = np.random.default_rng(18)
-    five = np.concatenate([uniform[None], pepg.softmax(rng.normal(0.0, 2.0, (4, count, 4, 3)))])
-    best_of_five = algorithms.pepg(env, policy=five, iterations=deployments // 5).values[-1].max(axis=0)
-    rivals = {"one ascent": one, "best of 5 starts": best_of_five, "PG in the stages": stages[2 * deployments // 5 - 1]}
+# Random PeMDPs
+
+
+def on_random(case, count, deployments):
+    """What the recipes reach on random PeMDPs of one kind, a row each. case : ((S, A), γ, strength)"""
+    (n_states, n_actions), gamma, strength = case
+    seed = [17, n_states, n_actions, round(100 * gamma), round(100 * strength)]
+    env = pepg.random_softmax_pemdp(np.random.default_rng(seed), n_states, n_actions, gamma, strength, strength, count)
+    values = {
+        "uniform": pepg.performative_value(env, np.broadcast_to(env.uniform_policy(), (count, n_states, n_actions))),
+        "search": search(env, deployments)[0],
+        "best of 5": best_of(env, deployments, 5)[0],
+        "best of 10": best_of(env, deployments, 10)[0],
+        "stages": stages(env, deployments)[0],
+        "one ascent": algorithms.pepg(env, policy=env.uniform_policy(), iterations=deployments).values[-1],
+    }
+    return pd.DataFrame({"states": n_states, "actions": n_actions, "gamma": gamma, "strength": strength, **values})
+
+
+def missed(elsewhere):
+    """The share of the climb from the uniform policy to the best of all recipes that each misses, in %, and the values × (1 − γ)."""
+    names = list(elsewhere.columns[5:])
+    best = elsewhere[names].max(axis=1)
+    climb = best - elsewhere["uniform"]
+    shares = 100.0 * elsewhere[names].rsub(best, axis=0).div(climb, axis=0)
+    return shares, elsewhere[names].mul(1.0 - elsewhere["gamma"], axis=0)
+
+
+def against(elsewhere):
+    """A row a rival: what it misses, by how much less the search misses, and where it is ahead and behind by more than 1 %."""
+    shares, values = missed(elsewhere)
     rows = []
-    for name, rival in rivals.items():
-        better, worse = (stages[-1] > rival + 1e-2).sum(), (stages[-1] < rival - 1e-2).sum()
-        rows.append((strength, name, count, int(better), int(worse)))
-    return rows
+    for name in shares.columns:
+        lead, gain = shares[name] - shares["search"], values["search"] - values[name]
+        counts = (lead > 1.0).sum(), (lead < -1.0).sum()
+        intervals = (*figures.mean_interval(lead), *figures.mean_interval(gain)[1:]) if name != "search" else (np.nan,) * 5
+        rows.append((name, shares[name].mean(), *intervals, *counts))
+    columns = ["recipe", "missed, %", "search less by", "low", "high", "(1 − γ) V, low", "high ", "search ahead", "behind"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 # Between two optima
@@ -230,23 +272,33 @@ def draw_ends(ends, best_known, settings):
     return figure
 
 
-def draw_recipes(compared, comparison, best_known, settings):
-    """Gap of each recipe to the best known value, a panel a setting."""
-    figure, axes = plt.subplots(1, len(settings), figsize=(1.2 + 1.45 * len(settings), 3.0), sharey=True, squeeze=False)
-    order = RECIPES[::-1]
-    for ax, setting in zip(axes[0], settings):
-        best = of(best_known, setting).value.item()
-        part = comparison[comparison.setting == label(setting)].set_index("recipe").loc[order]
-        dots = of(compared, setting)
-        for i, recipe in enumerate(order):
-            color = figures.COLORS["PePG"] if recipe == "stages" else figures.COLORS["reference"]
-            gaps = np.maximum(best - dots.value[dots.recipe == recipe], 1e-5)
-            ax.plot(gaps, np.full(len(gaps), i) + np.linspace(-0.2, 0.2, len(gaps)), "o", markersize=2, color=color, alpha=0.5)
-            ax.plot(max(best - part.value[recipe], 1e-5), i, "D", markersize=5, color=color)
-        ax.set(xscale="log", xlim=(7e-6, 2e-1), xticks=[1e-5, 1e-3, 1e-1])
-        ax.set_title("ε = {:g},\n{} followers, β = {:g}".format(*setting), fontsize=8)
-    axes[0, 0].set_yticks(range(len(order)), order)
-    figure.supxlabel("gap of the final value to the best known", fontsize=9)
+def draw_recipes(recipes, best_known, elsewhere, settings):
+    """Left: gaps to the best known on the gridworld, a dot a draw. Right: what is missed on random PeMDPs."""
+    figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.9), width_ratios=(1.5, 1))
+    keys = ["eps", "followers", "beta", "draw"]
+    gaps = recipes.merge(best_known[[*keys, "value"]], on=keys, suffixes=("", " known"))
+    gaps["gap"] = (gaps["value known"] - gaps["value"]).clip(lower=1e-5)
+    for x, setting in enumerate(settings):
+        for k, name in enumerate(RECIPES):
+            part = of(gaps, setting)
+            part = part[part.recipe == name]
+            own, place = (part.draw == PAPERS).to_numpy(), x + 0.27 * (k - 1)
+            spread = 0.07 * np.sin(2.4 * np.arange((~own).sum()))
+            label = name if x == 0 else None
+            axes[0].plot(place + spread, part.gap[~own], "o", color=HUES[name], markersize=2.6, alpha=0.7, markeredgewidth=0, label=label)
+            axes[0].plot(place, part.gap[own], "D", color=HUES[name], markersize=5, markeredgecolor="white")
+            axes[0].plot([place - 0.11, place + 0.11], [part.gap[~own].mean()] * 2, color=HUES[name], linewidth=1.6)
+    ticks = ["ε {:g}\n{} foll.\nβ {:g}".format(*setting) for setting in settings]
+    axes[0].set(yscale="log", xticks=range(len(settings)), xticklabels=ticks, ylabel="gap to the best known value", title="gridworld")
+    axes[0].grid(axis="x", visible=False)
+    shares = missed(elsewhere)[0]
+    for name in RECIPES:
+        missing = np.sort(shares[name].clip(lower=1e-2))[::-1]
+        axes[1].plot(missing, 100.0 * np.arange(1, len(missing) + 1) / len(missing), color=HUES[name], drawstyle="steps-post")
+    axes[1].set(xscale="log", xlim=(0.02, 100), ylim=(0, 30), title="random PeMDPs")
+    axes[1].set(xlabel="missed share of the climb, %", ylabel="share of PeMDPs that miss more, %")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pepg
 from pepg import algorithms, figures
 
-COLOURS = ("#AA3377", "#66CCEE", "#CCBB44", "#BBBBBB")  # of the categories
+COLOURS = figures.OTHERS  # of the categories
 
 
 def shares(env, policy):
@@ -35,47 +35,11 @@ def equalised(v, c):
 
 # Retraining at its best
 
-SETTLED = {"exact": 10, "from samples": 3}  # how many of the last policies count: a run may cycle
-
-
-def tuning(env, seeds, regularizations, step_sizes, iterations, deployments, **sampling):
-    """What retraining settles at for each λ (and η of RGA), mean over `seeds`: a row an algorithm and a column a λ.
-
-    RPO and RGA run side by side along the leading axis, the others one seed after another.
-    """
-    starts = env.random_policies(seeds)
-    rows = []
-    for strength in regularizations:
-        run = algorithms.repeated_policy_optimization(env, policy=starts, iterations=iterations, regularization=strength)
-        rows.append(("exact", "RPO", np.nan, strength, _settled("exact", [run])))
-        for size in step_sizes:
-            run = algorithms.repeated_gradient_ascent(
-                env, policy=starts, iterations=iterations, regularization=strength, step_size=size
-            )
-            rows.append(("exact", "RGA", size, strength, _settled("exact", [run])))
-        for name, algorithm, count in (
-            ("RPO-FS", algorithms.repeated_policy_optimization_fs, deployments),
-            ("DRR", algorithms.delayed_repeated_retraining, deployments // 3),
-            ("MDRR", algorithms.mixed_delayed_repeated_retraining, deployments // 3),
-        ):
-            runs = [algorithm(env, seed=seed, iterations=count, regularization=strength, **sampling) for seed in seeds]
-            rows.append(("from samples", name, np.nan, strength, _settled("from samples", runs)))
-    table = pd.DataFrame(rows, columns=["knows", "algorithm", "η", "λ", "engagement"])
-    return table.assign(engagement=(1 - env.gamma) * table["engagement"])
-
-
-def _settled(knows, runs):
-    return float(np.mean([run.values[-SETTLED[knows] :].mean() for run in runs]))
-
-
-def best_strengths(table):
-    """The best row of each algorithm of :func:`tuning`, {algorithm: row}; of equal ones to five digits the first."""
-    rows = table.assign(engagement=table["engagement"].round(5))
-    return {name: part.loc[part["engagement"].idxmax()] for name, part in rows.groupby("algorithm", sort=False)}
+SETTLED = 10  # how many of the last policies count: a run may cycle
 
 
 def by_strength(table):
-    """What a page shows of :func:`tuning`: a row an algorithm, a column a λ, RGA with its best η."""
+    """What a page shows of the tuning of :func:`pepg.compare`: a row an algorithm, a column a λ, RGA with its best η."""
     best = table.groupby(["algorithm", "λ"], sort=False)["engagement"].max().unstack()
     return best.rename(columns="λ = {:g}".format).rename_axis(columns=None).reset_index()
 
@@ -100,7 +64,7 @@ def family(worlds, iterations, regularizations):
         values = {
             "PePG": algorithms.pepg(env, **start).values[-1],
             "PG": algorithms.policy_gradient(env, **start).values[-1],
-            "RPO": max(_settled("exact", [run]) for run in rpo),
+            "RPO": max(run.values[-SETTLED:].mean() for run in rpo),
             "at random": pepg.performative_value(env, env.uniform_policy()),
         }
         rows.append({"draw": draw} | {name: (1 - env.gamma) * value for name, value in values.items()})
@@ -116,7 +80,7 @@ def _mosaic(panel, table, categories):
             p = row[f"shown {category}"]
             panel.barh(bottom, p, left=left, height=row["users"], align="edge", color=color, edgecolor="white", linewidth=1.0)
             if p > 0.18 and row["users"] > 0.06:
-                text = "white" if category == categories[0] else "black"
+                text = "black" if category == categories[1] else "white"
                 panel.text(left + p / 2, bottom + row["users"] / 2, category, ha="center", va="center", color=text, fontsize=8)
             left += p
         centres.append(bottom + row["users"] / 2)

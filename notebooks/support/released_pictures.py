@@ -5,7 +5,7 @@ import matplotlib.pyplot as plt
 from pepg import figures
 
 GREY = "#9a9a9a"  # the rebuilt procedure
-SIGNS = {"-": "#882255", "+": "#999933"}  # of the gradient's term; no algorithm has these colours
+SIGNS = dict(zip("-+", figures.OTHERS))  # of the gradient's term
 RECORDED = {0: "-", 1: (0, (4, 1.5))}  # line of each recorded seed
 
 

@@ -1,4 +1,4 @@
-"""For notebook 18: one setting of the response from its runs to its bounds, the tables of the sweeps, and three figures."""
+"""For notebook 18: one setting and draw of the response from its runs to its bounds, the tables of the sweeps, and its figures."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,9 +7,11 @@ import pandas as pd
 import pepg
 from pepg import algorithms, figures, theory
 
+from .local_optima import PAPERS, stored_policy, world
+
+STARTS = ("ε-greedy", "uniform")
 SIZES = (
-    "stable", "best known", "gap", "residual", "occupancy bound", "norm bound", "slope bound", "L_P", "L_r", "distance", "span",
-    "environment's share",
+    "stable", "best known", "gap", "residual", "occupancy bound", "norm bound", "slope bound", "span", "environment's share",
 )
 BOUNDS = {  # in the order in which they bound the gap
     "slope bound": ("largest slope on the segment × distance (R2)", (0, (1, 1)), "v"),
@@ -50,13 +52,12 @@ def coincide(count, transition_strength, reward_strength):
     }
 
 
-# One setting
+# One setting and draw
 
 
-def best_of(*runs):
+def best_of(run):
     """The first end within 1e-6 of the best of all, so that rounding does not choose."""
-    policies, values = (np.concatenate([getattr(run, name)[-1] for run in runs]) for name in ("policies", "values"))
-    return policies[np.argmax(values >= values.max() - 1e-6)]
+    return run.policy[np.argmax(run.values[-1] >= run.values[-1].max() - 1e-6)]
 
 
 def slopes_between(env, policy, other, points):
@@ -66,45 +67,42 @@ def slopes_between(env, policy, other, points):
     return np.abs(np.diff(segment.P, axis=0)).sum(axis=-1).max() * steps, np.abs(np.diff(segment.r, axis=0)).max() * steps
 
 
-def measure(case, n_seeds, pg_iterations, iterations, onward_iterations, onward_starts, uniform_share, segment_points):
-    """The runs of one setting (ε, β, followers): its stable and its best known policy, and all that is measured at them."""
-    eps, beta, n_followers = case
-    env = pepg.Gridworld(eps=eps, beta=beta, n_followers=n_followers)
-    starts = np.concatenate([env.epsilon_greedy_policy(0.1)[None], env.random_policies(range(n_seeds))])
+def known(best_known, policies, setting, draw):
+    """The best known value of a setting and draw in the published tables of notebook 17, and its policy."""
+    at = (best_known.eps == setting[0]) & (best_known.followers == setting[1]) & (best_known.beta == setting[2])
+    row = best_known[at & (best_known.draw.astype(str) == draw)]
+    return row.value.item(), stored_policy(policies, setting, draw)
+
+
+def measure(case, pg_iterations, iterations, segment_points):
+    """The runs of one gridworld, and all that is measured at its stable and its best known policy.
+
+    case : ((ε, followers, β), draw, the best known value, its policy)
+    """
+    setting, draw, value, policy = case
+    env = world(setting, draw)
+    starts = np.stack([env.epsilon_greedy_policy(0.1), env.uniform_policy()])
     pg = algorithms.policy_gradient(env, policy=starts, iterations=pg_iterations)
     pe = algorithms.pepg(env, policy=starts, iterations=iterations)
-    mixed = (1 - uniform_share) * pg.policy[:onward_starts] + uniform_share * env.uniform_policy()
-    onward = algorithms.pepg(env, policy=mixed, iterations=onward_iterations)
 
-    stable, optimum = pepg.deploy(env, best_of(pg)), pepg.deploy(env, best_of(pe, onward, pg))
-    uniform = pepg.deploy(env, env.uniform_policy())
+    stable, optimum, uniform = (pepg.deploy(env, one) for one in (best_of(pg), policy, env.uniform_policy()))
     slopes = slopes_between(env, stable.policy, optimum.policy, segment_points)
     steps = theory.shift_steps(env, optimum.policy, stable.policy, slopes)
-    ends = pepg.deploy(env, np.concatenate([pg.policy, pe.policy, onward.policy]))
-    visits = stable.mdp.occupancy(ends.policy)
+    visits = stable.mdp.occupancy(optimum.policy)
     return {
         "stable": stable.expected_return,
-        "best known": optimum.expected_return,
-        "gap": theory.stability_gap(env, stable.policy, optimum.policy, slopes)[0],
+        "best known": value,
+        "gap": value - stable.expected_return,
         "residual": optimum.expected_return - stable.mdp.expected_return(optimum.policy),
         **dict(zip(("occupancy bound", "norm bound", "slope bound"), steps[3:])),
-        **dict(zip(("L_P", "L_r"), slopes)),
-        "distance": np.linalg.norm(optimum.policy - stable.policy),
         "span": np.ptp(optimum.value),
         "environment's share": np.linalg.norm(uniform.environment_part(env)) / np.linalg.norm(uniform.policy_part),
-        # Where each run ends, and what a best response gains there.
-        "PG": pg.values[-1],
-        "PePG": pe.values[-1],
-        "PG then PePG": onward.values[-1],
-        "cost of mixing": pg.values[-1, :onward_starts] - onward.values[0],
-        "rise": onward.values[-1] - pg.values[-1, :onward_starts],
-        "gain at PG's end": theory.best_response_gain(env, pg.policy),
-        "gain at PePG's end": theory.best_response_gain(env, pe.policy),
-        # Every end against the stable policy: the gap, the residual, and its part through the rewards alone.
+        **{f"gain, {start}": pe.values[-1, i] - pg.values[-1, i] for i, start in enumerate(STARTS)},
+        "shortfall, ε-greedy": value - pe.values[-1, 0],
+        "excess": max(pe.values[-1].max(), pg.values[-1].max()) - value,
+        "gain at PG's end": theory.best_response_gain(env, pg.policy).max(),
         "residual again": theory.gradient_domination(env, stable.policy, optimum.policy)[2],
-        "end gaps": ends.expected_return - stable.expected_return,
-        "end residuals": ends.expected_return - stable.mdp.expected_return(ends.policy),
-        "end reward parts": (visits * (ends.mdp.r - stable.mdp.r)).sum(axis=(-2, -1)),
+        "reward part": (visits * (optimum.mdp.r - stable.mdp.r)).sum(),
         "from uniform": optimum.expected_return - uniform.expected_return,
         "residual from uniform": optimum.expected_return - uniform.mdp.expected_return(optimum.policy),
     }
@@ -113,57 +111,33 @@ def measure(case, n_seeds, pg_iterations, iterations, onward_iterations, onward_
 # All settings
 
 
-def tabulate(sweeps, results):
-    """A row for each setting of each sweep, and one for each of its starts; five decimals, and what is below 1e-9 is rounding."""
-    rows, starts = [], []
-    for k, (sweep, cases) in enumerate(sweeps.items()):
-        for case in cases:
-            result = results[case]
-            rows.append({"sweep": sweep, "x": case[k], **{name: float(result[name]) for name in SIZES}})
-            for i, (pg, pe) in enumerate(zip(result["PG"], result["PePG"])):
-                onward = result["PG then PePG"][i] if i < len(result["PG then PePG"]) else np.nan
-                start = f"near-uniform {i - 1}" if i else "ε-greedy"
-                row = {"sweep": sweep, "x": case[k], "start": start, "PG": pg, "PePG": pe, "PG then PePG": onward}
-                starts.append({**row, "gain": pe - pg})
-    table, ends = pd.DataFrame(rows), pd.DataFrame(starts)
-    sizes = table[list(SIZES)]
-    table[list(SIZES)] = sizes.where(sizes.abs() > 1e-9, 0.0).round(5)
-    numbers = ["PG", "PePG", "PG then PePG", "gain"]
-    ends[numbers] = ends[numbers].round(5)
-    return table, ends
+def tabulate(sweeps, cases, results):
+    """A row for each setting of each sweep and each draw. sweeps : {name: [(x, setting)]}"""
+    by_case = {case[:2]: result for case, result in zip(cases, results)}
+    draws = list(dict.fromkeys(draw for _, draw, *_ in cases))
+    rows = [
+        {"sweep": sweep, "x": x, "draw": draw, **by_case[setting, draw]}
+        for sweep, points in sweeps.items() for x, setting in points for draw in draws
+    ]
+    return pd.DataFrame(rows).map(lambda x: round(float(x), 6) if isinstance(x, (float, np.floating)) else x)
 
 
-def settings_table(table, ends):
-    """The settings with PePG's mean gain over PG from either kind of start."""
-    columns = ["sweep", "x", *SIZES[:9], "environment's share"]
-    shown = table[columns].rename(columns={"x": "value"})
-    kind = np.where(ends.start == "ε-greedy", "gain, ε-greedy", "gain, near-uniform")
-    gains = ends.assign(kind=kind).groupby(["sweep", "x", "kind"]).gain.mean().unstack()
-    gains = gains.reindex(pd.MultiIndex.from_frame(table[["sweep", "x"]]))
-    shown = shown.assign(**{name: gains[name].to_numpy() for name in ("gain, ε-greedy", "gain, near-uniform")})
-    return shown.round({name: 4 for name in shown.columns[2:]})
-
-
-def by_sweep(table, ends):
-    """A row for each sweep: the gap at its ends, how many of its steps rise and fall, and the range of PePG's gains over PG's ends."""
+def over_draws(table, column):
+    """Mean over the numbered draws with its 95 % interval, and the paper's draw, a row a point of a sweep."""
     rows = []
-    for sweep, part in table.groupby("sweep", sort=False):
-        change, dots = np.diff(part.gap), ends[ends.sweep == sweep]
-        kinds = dots.gain[dots.start == "ε-greedy"], dots.gain[dots.start != "ε-greedy"]
-        gains = [f"{gain.min():.4f} to {gain.max():.4f}" for gain in kinds]
-        gaps = part.gap.iloc[0], part.gap.iloc[-1]
-        rows.append((sweep, *gaps, (change > 1e-4).sum(), (change < -1e-4).sum(), *gains))
-    names = ["sweep", "gap, first", "gap, last", "steps up", "steps down", "gain, ε-greedy", "gain, near-uniform"]
-    return pd.DataFrame(rows, columns=names)
+    for (sweep, x), part in table.groupby(["sweep", "x"], sort=False):
+        own = part.draw == PAPERS
+        rows.append((sweep, x, *figures.mean_interval(part[column][~own].to_numpy()), part[column][own].item()))
+    return pd.DataFrame(rows, columns=["sweep", "x", "mean", "low", "high", "paper's draw"])
 
 
-def against_the_gap(table, bound):
-    """The steps of the sweeps at which the gap moves by more than 1e-4 and `bound` in the other direction, [(sweep, from, to)]."""
-    steps = []
-    for sweep, part in table.groupby("sweep", sort=False):
-        gap, bounds = np.diff(part.gap), np.diff(part[bound])
-        steps += [(sweep, *part.x.iloc[i : i + 2]) for i in np.flatnonzero((gap * bounds < 0) & (np.abs(gap) > 1e-4))]
-    return steps
+def settings_table(table):
+    """Gap, gains, residual over the gap and the environment's share over the draws, a row a point of a sweep."""
+    gap, greedy, uniform = (over_draws(table, name) for name in ("gap", "gain, ε-greedy", "gain, uniform"))
+    shown = gap.rename(columns={"mean": "gap", "paper's draw": "gap, paper's draw"})
+    for name, part in (("ε-greedy", greedy), ("uniform", uniform)):
+        shown = shown.assign(**{f"gain, {name}": part["mean"], f"{name}, low": part["low"], f"{name}, high": part["high"]})
+    return shown.assign(residual=over_draws(table, "residual")["mean"], share=over_draws(table, "environment's share")["mean"])
 
 
 # Figures
@@ -175,46 +149,31 @@ def _panels(table, base, ylabel):
     labels = {"ε": "ε: chance that a cell is redrawn", "β": "β: sharpness of agent 2", "followers": "number of followers"}
     titles = {"ε": "β = {1:g}, {2} followers", "β": "ε = {0:g}, {2} followers", "followers": "ε = {0:g}, β = {1:g}"}
     for ax, (sweep, part) in zip(axes, table.groupby("sweep", sort=False)):
-        if sweep == "β":
-            ax.set_xscale("symlog", linthresh=0.1, linscale=0.4)
-            ax.set_xlim(-0.03, part.x.max() * 1.35)
-        elif sweep == "followers":
-            ax.set_xscale("log")
         if sweep != "ε":
-            ax.set_xticks(part.x, [f"{x:g}" for x in part.x])
+            ax.set_xscale("log")
+            ax.set_xticks(part.x.unique(), [f"{x:g}" for x in part.x.unique()])
             ax.minorticks_off()
         ax.set(title=titles[sweep].format(*base), xlabel=labels[sweep])
     axes[0].set_ylabel(ylabel)
     return figure, zip(axes, (part for _, part in table.groupby("sweep", sort=False)))
 
 
-def _starts(ends, sweep):
-    """The rows of one sweep from the ε-greedy start, and from the near-uniform ones."""
-    part = ends[ends.sweep == sweep]
-    return part[part.start == "ε-greedy"], part[part.start != "ε-greedy"]
-
-
-def _legend(figure, order=None, **options):
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    order = range(len(handles)) if order is None else order
-    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=2, **options)
-
-
-def draw_gap(table, ends, base):
+def draw_gap(table, base):
     figure, panels = _panels(table, base, r"difference of values $V^\pi_\pi(\rho)$")
-    color = figures.COLORS["PePG"]
+    series = (
+        ("gap", "#222222", "-", "s", "gap: best known − stable"),
+        ("gain, ε-greedy", figures.COLORS["PePG"], "-", "o", "gain: PePG − PG, ε-greedy start"),
+        ("gain, uniform", figures.COLORS["PePG"], ":", "o", "the same, uniform start"),
+    )
     for ax, part in panels:
-        greedy, others = _starts(ends, part.sweep.iloc[0])
         ax.axhline(0, color="#999999", linewidth=0.8)
-        residual = {"color": figures.COLORS["reference"], "marker": "^", "markersize": 4}
-        ax.plot(part.x, part.residual, "--", **residual, label="residual (R1), at the best known policy")
-        ax.plot(part.x, part.gap, "-", color="#222222", marker="s", markersize=4, label="gap: best known − stable")
-        ax.plot(greedy.x, greedy.gain, "o", color=color, markersize=4.5, label="gain: PePG − PG, ε-greedy start")
-        hollow = {"markerfacecolor": "white", "markersize": 4.5}
-        ax.plot(others.x, others.gain, "o", color=color, **hollow, label="the same, near-uniform starts (each)")
-        cross = {"color": figures.COLORS["PG"], "markersize": 6, "markeredgewidth": 1.4}
-        ax.plot(greedy.x, greedy["PG then PePG"] - greedy.PG, "x", **cross, label="gain: PePG from PG's end − PG's end")
-    _legend(figure, (1, 0, 2, 3, 4))
+        for column, color, line, marker, label in series:
+            points = over_draws(part, column)
+            face = "white" if line == ":" else color
+            ax.plot(points.x, points["mean"], linestyle=line, color=color, marker=marker, markersize=4, markerfacecolor=face, label=label)
+            ax.fill_between(points.x, points.low, points.high, color=color, alpha=0.18, linewidth=0)
+            ax.plot(points.x, points["paper's draw"], marker="x", linestyle="", color=color, markersize=5)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -222,31 +181,14 @@ def draw_bounds(table, base):
     figure, panels = _panels(table, base, "bound on the gap (log scale)")
     colors = [*figures.shades("reference", 4), "#222222"]
     for ax, part in panels:
-        if (part.gap == 0).any():
-            zero = part.x[part.gap == 0].iloc[0]
-            ax.text(zero, 2e-4, "all zero", rotation=90, ha="center", va="bottom", fontsize=7, color="#555555")
-        part = part[part.gap > 0]
         for (name, (label, line, marker)), color in zip(BOUNDS.items(), colors):
-            ax.plot(part.x, part[name], linestyle=line, marker=marker, markersize=3.5, color=color, label=label)
-        ax.plot(part.x, part.span, color="#222222", linewidth=0.8, label="span of the value over the cells")
+            groups = part[part.draw != PAPERS].groupby("x")[name]
+            middle, low, high = groups.median(), groups.min(), groups.max()
+            ax.plot(middle.index, middle, linestyle=line, marker=marker, markersize=3.5, color=color, label=label)
+            ax.fill_between(middle.index, low, high, color=color, alpha=0.15, linewidth=0)
+        span = part[part.draw != PAPERS].groupby("x")["span"].median()
+        ax.plot(span.index, span, color="#222222", linewidth=0.8, label="span of the value over the cells")
         ax.set_yscale("log")
         ax.yaxis.minorticks_off()
-    _legend(figure)
-    return figure
-
-
-def draw_values(table, ends, base):
-    figure, panels = _panels(table, base, r"true value $V^\pi_\pi(\rho)$")
-    color = figures.COLORS["PePG"]
-    for ax, part in panels:
-        greedy, others = _starts(ends, part.sweep.iloc[0])
-        ax.plot(part.x, part["best known"], color="#222222", linewidth=1.0, label="best known")
-        ax.plot(greedy.x, greedy.PePG, "o", color=color, markersize=4.5, label="PePG, ε-greedy start")
-        spread = others.groupby("x").PePG.agg(["mean", "min", "max"])
-        errors = [spread["mean"] - spread["min"], spread["max"] - spread["mean"]]
-        bars = {"fmt": "o", "markerfacecolor": "white", "markersize": 4.5, "capsize": 2, "linewidth": 1}
-        label = f"PePG, {others.start.nunique()} near-uniform starts (mean, range)"
-        ax.errorbar(spread.index, spread["mean"], errors, color=color, **bars, label=label)
-        ax.plot(part.x, part.stable, color=figures.COLORS["PG"], linestyle=figures.LINES["PG"], label="stable (PG)")
-    _legend(figure)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -12,6 +12,7 @@ pepg                            ascends the gradient of the performative value (
 policy_gradient                 ascends without the environment's part; where it converges, to a stable policy
 repeated_policy_optimization    solves the regularised problem in the environment of the last policy (Mandal et al. 2023)
 repeated_gradient_ascent        takes one projected gradient step on the occupancy there (Mandal et al. 2023)
+hedge                           weighs the actions of each state by what they would have gained so far; a mixture (Mandal 2026)
 =============================== ========================================================================================
 
 **From samples**: `policy` is one start (S, A), and all that an algorithm learns of the environment are trajectories of the
@@ -19,7 +20,7 @@ policies that it deploys, `trajectories` each time, of at most `horizon` steps. 
 as with 0, so that a call repeats itself.
 
 ==================================== ===================================================================================
-sampled_pepg                         performative policy gradient from estimates of values, advantages and the response
+sampled_pepg                         performative policy gradient in the model that the data so far suggest, in two stages
 sampled_policy_gradient              the same without the environment's part
 repeated_policy_optimization_fs      RPO in the MDP that the data suggest (RPO-FS, Mandal et al. 2023)
 delayed_repeated_retraining          that on the last of every k deployments of a policy (DRR, Rank et al. 2024)
@@ -28,7 +29,7 @@ zeroth_order_frank_wolfe             two-point estimates of the gradient, Frank-
 ==================================== ===================================================================================
 """
 
-from .ascent import pepg, policy_gradient
+from .ascent import Adam, Mirror, pepg, policy_gradient
 from .from_samples import (
     delayed_repeated_retraining,
     mixed_delayed_repeated_retraining,
@@ -37,12 +38,16 @@ from .from_samples import (
     sampled_policy_gradient,
     zeroth_order_frank_wolfe,
 )
+from .mixtures import hedge
 from .retraining import repeated_gradient_ascent, repeated_policy_optimization
 from .run import Run
 
 __all__ = [
+    "Adam",
+    "Mirror",
     "Run",
     "delayed_repeated_retraining",
+    "hedge",
     "mixed_delayed_repeated_retraining",
     "pepg",
     "policy_gradient",

@@ -7,102 +7,194 @@ Each meets the environment in a :class:`pepg.algorithms.run.Field` only, which c
 it is alone; together they take half the time or less in the gridworld.
 """
 
+from copy import copy
+
 import numpy as np
 
-from ..arguments import check_count, check_non_negative, check_number, check_positive
-from ..data import (
-    LearnedResponse,
-    empirical_mdp,
-    estimated_value,
-    mean_gradient_estimate,
-    mean_policy_score,
-    returns,
-    temporal_differences,
-    with_entropy_bonus,
-)
-from ..mdp import softmax, to_logits
-from .ascent import Adam
+from ..arguments import check_count, check_non_negative, check_number, check_positive, described
+from ..data import LearnedResponse, PooledModel, advantages, empirical_mdp, returns, temporal_differences, with_entropy_bonus
+from ..mdp import MDP, PeMDP, softmax
+from ..performative import Deployment
+from .ascent import Adam, Mirror
 from .retraining import closest_occupancy, policy_of_occupancy
-from .run import Field, drawn, repeat, starting_policy
+from .run import Field, drawn, repeat, starting_policy, warn_if_deterministic
 
 RESPONSES = ("exact", "learned")
+WINDOW = 10  # deployments over which gains and values are averaged
+CONFIDENT = 1.645  # standard errors: one-sided, 95 %
+ANNEALED = 0.5  # the share of the second stage after which its entropy coefficient is 0
 
 
 # Policy gradients
 
 
 def sampled_pepg(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=0.2, response="exact",
-    exploration=1.0,
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
+    entropy=0.01, response="exact", exploration=0.0,
 ):
-    r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, estimate, ascend in the logits.
+    r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, pool, ascend in the logits.
 
-    Each iteration deploys the policy once and estimates its value from the transitions (:func:`estimated_value`, drawn to the last
-    estimate). The gradient is the estimate of R3 with temporal differences on both scores, unbiased for the true value and up to the
-    horizon. An Adam step of `step_size` follows it.
+    Each iteration deploys the policy once. The transitions join those of all deployments before in a :class:`PooledModel`, whose weight
+    falls by `memory` with every deployment; the two parts of the gradient (R3) are then exact in that model, as those of ``pepg`` in the
+    true one. The step is the :class:`Mirror` step. `step_size` says by how many logits an advantage of one standard deviation of the
+    rewards moves in a state of average visits, both as in the model at present, so that no unit of value enters; or it is a step itself,
+    ``Mirror(80.0)`` or ``Adam(0.1)``.
 
-    response : ``"exact"``: the scores of the response, of :math:`P_\pi` and :math:`r_\pi`, are the environment's.
-        ``"learned"``: nothing is known but the data. The response is that of a :class:`LearnedResponse` to the policies deployed so far,
-        which are the iterates with independent N(0, exploration²) added to their logits.
+    **Stages.** The policy's part alone comes first: from near-uniform policies the response's part leads to poor local optima, which a start
+    near a stable policy avoids. The stage ends once the gain of a step, estimated on each deployment's data for a direction that does not
+    depend on them and summed over ten deployments, is below 1.645 of its standard errors; at the latest after the share `warm_up` of the
+    iterations (0: no such stage). Then both parts, with a bonus of `entropy` on the rewards that falls to 0 over half of what remains. The
+    last policy is the last iterate, or the last of the first stage where its estimated value (ten deployments each) is above by 1.645
+    standard errors of the difference.
+
+    response : ``"exact"``: how the environment bends is known, and asked of it for the estimated occupancy and value.
+        ``"learned"``: nothing is known but the data; a :class:`LearnedResponse` is fitted on them. Or any model of one's own: a
+        :class:`pepg.PeMDP` with a method ``observe(policy, trajectories)``, which is told of every deployment.
+    exploration : with a response that is learned, N(0, exploration²) on the logits of what is deployed; the iterates move as it is
 
     Raises ValueError for an argument out of range.
     """
     start = starting_policy(env, policy, seed)
     field = Field(env, start, seed, trajectories, horizon)
-    exploration = check_positive("exploration", exploration)
-    if response not in RESPONSES:
-        raise ValueError(f"response: expected one of {', '.join(map(repr, RESPONSES))}, got {response!r}")
-    if response == "exact":
-
-        def gradient(policy, paths, weights, value):
-            return mean_gradient_estimate(env, policy, paths, weights)
-
-        return _ascend("sampled_pepg", env, field, start, iterations, step_size, gradient)
-
-    learned = {index: LearnedResponse(env.n_states, env.n_actions) for index in np.ndindex(start.shape[:-2])}
-
-    def gradient(policy, paths, weights, value):
-        by_policy, occupancy = mean_policy_score(policy, paths, weights, field.gamma)
-        in_policy = np.empty_like(policy)
-        for (index, model), own in zip(learned.items(), paths.runs()):
-            model.observe(policy[index], own)
-            in_policy[index] = model.gradient(occupancy[index], field.gamma * value[index])
-        return by_policy + to_logits(policy, in_policy)
-
-    return _ascend("sampled_pepg", env, field, start, iterations, step_size, gradient, exploration)
+    exploration = check_non_negative("exploration", exploration)
+    if isinstance(response, str) and response == "exact":
+        return _ascend("sampled_pepg", env, field, start, iterations, step_size, memory, warm_up, entropy, env)
+    if isinstance(response, str) and response == "learned":
+        response = LearnedResponse(env.gamma, env.rho, env.n_actions, lead=start.shape[:-2])
+    if not (isinstance(response, PeMDP) and hasattr(response, "observe")):
+        expected = f"{', '.join(map(repr, RESPONSES))}, or a PeMDP with a method observe"
+        raise ValueError(f"response: expected one of {expected}, got {described(response)}")
+    if (response.n_states, response.n_actions) != (env.n_states, env.n_actions):
+        sizes = f"{response.n_states} states and {response.n_actions} actions"
+        raise ValueError(f"response: expected a model of {env.n_states} states and {env.n_actions} actions, got one of {sizes}")
+    return _ascend("sampled_pepg", env, field, start, iterations, step_size, memory, warm_up, entropy, response, exploration)
 
 
 def sampled_policy_gradient(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=0.2
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
+    entropy=0.01,
 ):
-    """:func:`sampled_pepg` without the environment's part of the gradient."""
+    """:func:`sampled_pepg` without the environment's part of the gradient: the same stages, the second with its entropy bonus."""
     start = starting_policy(env, policy, seed)
     field = Field(env, start, seed, trajectories, horizon)
-
-    def gradient(policy, paths, weights, value):
-        return mean_policy_score(policy, paths, weights, field.gamma)[0]
-
-    return _ascend("sampled_policy_gradient", env, field, start, iterations, step_size, gradient)
+    return _ascend("sampled_policy_gradient", env, field, start, iterations, step_size, memory, warm_up, entropy, None)
 
 
-def _ascend(name, env, field, start, iterations, step_size, gradient, exploration=0.0):
-    rule = Adam(check_positive("step_size", step_size))
+def _ascend(name, env, field, start, iterations, step_size, memory, warm_up, entropy, response, exploration=0.0):
+    warn_if_deterministic(env, start)
+    step_size = step_size if isinstance(step_size, (Mirror, Adam)) else check_positive("step_size", step_size)
+    iterations = check_count("iterations", iterations, least=0)
+    warm_up = float(check_number("warm_up", warm_up, "a share in [0, 1]", lambda x: 0.0 <= x <= 1.0))
+    entropy = check_non_negative("entropy", entropy)
+    lead = start.shape[:-2]
+    pool = PooledModel(field.gamma, field.rho, env.n_actions, memory, lead=lead)
+    relative = isinstance(step_size, float)
+    rule, held_out = Mirror(step_size) if relative else copy(step_size), HeldOut(field.gamma)
     with np.errstate(divide="ignore"):
         logits = np.log(start)
-    value = np.zeros(start.shape[:-1])
+    since = np.full(lead, 0 if warm_up == 0.0 else iterations)  # the iteration at which the second stage begins
+    rest = start
 
     def step(deployment):
-        nonlocal logits, value
-        policy = deployment.policy
+        nonlocal logits, since, rest
+        policy, t = deployment.policy, held_out.count
+        deployed = policy
         if exploration > 0.0:
-            policy = softmax(logits + exploration * drawn(field.rng, lambda rng: rng.normal(size=logits.shape[-2:])))
-        paths = field.deploy(policy)
-        value = estimated_value(paths, field.gamma, prior=value)
-        weights = temporal_differences(paths, value, field.gamma)
-        logits = logits + rule(gradient(policy, paths, weights, value))
-        return softmax(logits)
+            deployed = softmax(logits + exploration * drawn(field.rng, lambda rng: rng.normal(size=logits.shape[-2:])))
+        paths = field.deploy(deployed)
+        held_out.observe(evaluated(pool, deployed), paths)
+        pool.observe(paths)
+        if hasattr(response, "observe"):
+            response.observe(deployed, paths)
+
+        rests = (since == iterations) & ((t >= 2 * WINDOW) & ~held_out.gains | (t >= warm_up * iterations))
+        since, rest = np.where(rests, t, since), np.where(rests[..., None, None], policy, rest)
+        both = (since <= t)[..., None, None]
+        share = (t - since) / np.maximum(ANNEALED * (iterations - since), 1.0)
+        here = evaluated(pool, policy, entropy * np.maximum(1.0 - share[..., None, None], 0.0) * both)
+        gradient = here.policy_part
+        if response is not None and both.any():
+            gradient = gradient + both * here.environment_part(response)
+        logits = logits + rule(gradient / unit_of_slopes(here) if relative else gradient, policy)
+        chosen = softmax(logits)
+        if t + 1 == iterations and warm_up > 0.0:
+            chosen = np.where(held_out.higher_before(since)[..., None, None], rest, chosen)
+        return chosen
 
     return repeat(name, env, start, iterations, step, field=field)
+
+
+def evaluated(pool, policy, entropy=0.0):
+    """The :class:`Deployment` of `policy` in the model of a :class:`PooledModel`; nothing counts in a state that no data left.
+
+    `entropy` (..., 1, 1) is a coefficient for each run, its bonus a part of the rewards of the model.
+    """
+    mdp, left = pool.mdp, pool.left[..., None]
+    bonus = -entropy * left * np.log(np.where(policy > 0.0, policy, 1.0))
+    mdp = MDP(mdp.P, mdp.r + bonus, mdp.gamma, mdp.rho)
+    return Deployment(mdp, policy, mdp.value(policy), mdp.occupancy(policy) * left, 0.0)
+
+
+def unit_of_slopes(here):
+    """Visits of an average state that is visited, times the standard deviation of the rewards on the way, (..., 1, 1): 1 where they are all one."""
+    visits = here.occupancy.sum(axis=(-2, -1), keepdims=True)
+    reached = np.maximum((here.occupancy.sum(axis=-1) > 0.0).sum(axis=-1), 1)[..., None, None]
+    share = here.occupancy / np.maximum(visits, 1e-300)
+    mean = (share * here.mdp.r).sum(axis=(-2, -1), keepdims=True)
+    spread = np.sqrt((share * (here.mdp.r - mean) ** 2).sum(axis=(-2, -1), keepdims=True))
+    unit = visits / reached * spread
+    return np.where(unit > 1e-12 * (1.0 + np.abs(mean)), unit, 1.0)
+
+
+class HeldOut:
+    r"""What each deployment's data say of a model that has not seen them: the gain of a step, and the policy's value, with their errors.
+
+    With the model's value V, occupancy d and advantage A, and :math:`\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)`, a trajectory estimates
+
+    .. math:: \text{gain} = \sum_t \gamma^t d(s_t) A(s_t, a_t) \delta_t, \qquad
+              \text{value} = V(\rho) + \sum_t \gamma^t (\delta_t - A(s_t, a_t)).
+
+    The first is the slope of the value along the mirror step of the policy's part, the environment held fixed, where V is the true value;
+    the second is, up to the horizon, the true value for any V and any A whose mean under the policy is zero, as it is here: both control variates.
+    """
+
+    def __init__(self, gamma):
+        self.gamma, self.found = gamma, []
+
+    @property
+    def count(self):
+        return len(self.found)
+
+    def observe(self, here, trajectories):
+        """here : a :class:`Deployment` in the model before these trajectories, of the policy that they follow"""
+        slope = np.divide(here.policy_part, here.policy, out=np.zeros_like(here.policy), where=here.policy > 0.0)
+        advantage = here.mdp.backup(here.value) - here.value[..., None]
+        difference = temporal_differences(trajectories, here.value, self.gamma)
+        time = self.gamma ** np.arange(difference.shape[-1])
+        gains = (time * advantages(trajectories, slope) * difference).sum(axis=-1)
+        values = (time * (difference - advantages(trajectories, advantage))).sum(axis=-1)
+        values = values + (here.value * here.mdp.rho).sum(axis=-1)[..., None]
+        self.found.append([(x.mean(axis=-1), x.var(axis=-1) / max(x.shape[-1] - 1, 1)) for x in (gains, values)])
+
+    @property
+    def gains(self):
+        """Whether the gain over the last ten deployments is above zero with 95 % confidence, (...)."""
+        mean, variance = np.sum([gain for gain, _ in self.found[-WINDOW:]], axis=0)
+        return mean > CONFIDENT * np.sqrt(variance)
+
+    def higher_before(self, since):
+        """Whether the value over the ten deployments up to the iteration `since` (...) was above that over the last ten."""
+        values = np.array([value for _, value in self.found])  # (T, 2, ...)
+        t = np.arange(len(values)).reshape(-1, *np.ones(np.ndim(since), dtype=int))
+        before = (t <= since) & (t > since - WINDOW)
+        after = (t >= len(values) - WINDOW) & ~before
+
+        def average(chosen):
+            count = np.maximum(chosen.sum(axis=0), 1)
+            return (values[:, 0] * chosen).sum(axis=0) / count, (values[:, 1] * chosen).sum(axis=0) / count**2
+
+        (old, old_error), (new, new_error) = average(before), average(after)
+        return after.any(axis=0) & (old - new > CONFIDENT * np.sqrt(old_error + new_error))
 
 
 # Retraining

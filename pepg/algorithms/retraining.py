@@ -1,10 +1,10 @@
 """Retraining in the space of occupancies, until nothing changes: RPO, RGA and the QP that they solve."""
 
 import numpy as np
-import piqp
 from scipy.sparse import csc_array, eye_array
 
-from ..arguments import check_non_negative, check_positive
+from ..arguments import check_array, check_finite, check_instance, check_leading, check_non_negative, check_non_negatives, check_positive
+from ..mdp import MDP
 from .run import repeat, starting_policy
 
 QP_TOLERANCE = 1e-12  # residuals and duality gap; d itself is then exact to about the root of it
@@ -21,8 +21,19 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     A convex QP, solved by PIQP to a duality gap of 1e-12, which for small weights leaves d an error of some 1e-6; the
     problems along leading axes are the blocks of one. Shapes (..., S, A).
 
-    Raises RuntimeError if the solver does not converge.
+    Raises ValueError for an argument out of range, RuntimeError if the solver does not converge.
     """
+    import piqp  # here, because not every platform that runs the rest has it
+
+    check_instance("mdp", mdp, MDP)
+    weight = check_non_negative("weight", weight)
+    target, bound = check_finite("target", target, ()), check_array("bound", bound)
+    if not (bound >= 0.0).all():
+        raise ValueError("bound: expected numbers >= 0 or infinity, but got one that is not")
+    shape = (*mdp.P.shape[:-3], mdp.n_states, mdp.n_actions)
+    for name, array in (("target", target), ("bound", bound)):
+        if check_leading(name, array.shape, shape, "the occupancies") != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     alive = np.flatnonzero(~mdp.terminal)
     n, n_actions = alive.size, mdp.n_actions
     lead = mdp.P.shape[:-3]
@@ -64,6 +75,9 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
 
 def policy_of_occupancy(occupancy):
     r""":math:`\pi(a|s) = d(s,a) / \sum_b d(s,b)`, uniform where a state has no occupancy (below 1e-6)."""
+    occupancy = check_non_negatives("occupancy", occupancy)
+    if occupancy.ndim < 2:
+        raise ValueError(f"occupancy: expected shape (..., S, A), got {occupancy.shape}")
     visits = occupancy.sum(axis=-1, keepdims=True)
     seen = visits > NO_OCCUPANCY
     return np.where(seen, occupancy / np.where(seen, visits, 1.0), 1.0 / occupancy.shape[-1])

@@ -1,13 +1,14 @@
 """What a run of an algorithm is, the loop that all of them share, and the door through which some see only samples."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from ..arguments import check_count, check_number
+from ..arguments import check_any_policy, check_array, check_count, check_finite, check_leading, check_number, check_size, described
 from ..data import sample_trajectories
-from ..mdp import MDP
+from ..mdp import MDP, check_env
 from ..performative import deploy
 
 
@@ -29,6 +30,28 @@ class Run:
     deployments: np.ndarray
     samples: np.ndarray
 
+    def __post_init__(self):
+        arrays = {name: check_finite(name, getattr(self, name), ()) for name in ("values", "deployments", "samples")}
+        arrays["policies"] = check_any_policy(self.policies, "policies")
+        arrays["shifts"] = check_array("shifts", self.shifts)  # none, where the occupancy before is 0
+        if arrays["policies"].ndim < 3:
+            raise ValueError(f"policies: expected shape (T + 1, ..., S, A), got {arrays['policies'].shape}")
+        count, *lead = arrays["policies"].shape[:-2]
+        for name, shape in (("values", (count, *lead)), ("shifts", (count - 1, *lead)), ("deployments", (count,)), ("samples", (count, *lead))):
+            if arrays[name].shape != shape:
+                raise ValueError(f"{name}: expected shape {shape} for policies of shape {arrays['policies'].shape}, got {arrays[name].shape}")
+
+    def __repr__(self):
+        """One line: how much of what, and the value at the start and at the end."""
+        shape, count = self.policies.shape, int(np.prod(self.values.shape[1:]))
+        side = f"{count} side by side, " if self.values.ndim > 1 else ""
+        sampled = f", {int(self.samples[-1].mean())} samples" if self.samples.any() else ""
+        ends = " → ".join(f"{values.mean():.6g}" for values in (self.values[0], self.values[-1]))
+        mean = "mean value" if self.values.ndim > 1 else "value"
+        return (
+            f"Run: {side}{shape[-2]} states, {shape[-1]} actions, {shape[0] - 1} iterations, {self.deployments[-1]} deployments{sampled}, {mean} {ends}"
+        )
+
     @property
     def policy(self):
         """The last policy, (..., S, A)."""
@@ -38,12 +61,20 @@ class Run:
 def starting_policy(env, policy, seed):
     """`policy` where there is one; else the uniform policy, or a near-uniform one for a whole number as seed.
 
-    For n seeds, of runs side by side, the start of each: (n, S, A).
+    For n seeds, of runs side by side, the start of each: (n, S, A). Where the environment is several, the leading axes of
+    `policy` are broadcast with its own, and the start of each seed is one in all of them: (n, *lead, S, A).
     """
-    several = isinstance(seed, (list, tuple, range, np.ndarray))
+    check_env(env)
+    start = _one_start(env, policy, seed)
+    lead = check_leading("policy", start.shape[:-2], env.lead, "the environment")
+    return np.broadcast_to(start, (*lead, *start.shape[-2:])) if env.lead else start
+
+
+def _one_start(env, policy, seed):
+    several = isinstance(seed, (list, tuple, range)) or isinstance(seed, np.ndarray) and seed.ndim == 1
     seeds = list(seed) if several else [seed]
-    if not (seeds and all(isinstance(one, (int, np.integer)) and one >= 0 or one is None and not several for one in seeds)):
-        raise ValueError(f"seed: expected a whole number >= 0, a sequence of them, or None, got {seed}")
+    if not (seeds and all(_is_seed(one) or one is None and not several for one in seeds)):
+        raise ValueError(f"seed: expected a whole number >= 0, a sequence of them, or None, got {described(seed)}")
     if policy is not None:
         policy = env.check_policy(policy)
         shape = (len(seeds), *policy.shape[-2:])
@@ -52,7 +83,22 @@ def starting_policy(env, policy, seed):
         return np.broadcast_to(policy, shape) if several else policy
     if seed is None:
         return env.uniform_policy()
-    return env.random_policies(seeds) if several else env.random_policies(seeds)[0]
+    starts = env.random_policies(seeds)
+    return starts.reshape(-1, *(1,) * len(env.lead), *starts.shape[1:]) if several else starts[0]
+
+
+def _is_seed(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 0
+
+
+def warn_if_deterministic(env, start):
+    """Warn of a start at which an ascent stands still: a softmax cannot move away from a deterministic policy."""
+    if env.n_actions > 1 and (start.max(axis=(-1)) == 1.0).all(axis=-1).any():
+        warnings.warn(
+            "policy: the start is deterministic, and a softmax cannot move away from it: the run will be flat. Mix it with the "
+            "uniform policy, e.g. 0.95 * policy + 0.05 * env.uniform_policy()",
+            stacklevel=4,
+        )
 
 
 def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
@@ -62,8 +108,11 @@ def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
 
     An exact algorithm learns all from that one deployment. One that learns from samples reads nothing but the policy from it,
     deploys in its `field`, and is charged what the field has counted: the evaluation is ours, not its own.
+
+    Raises ValueError that names the iterate where a value or a gradient is not finite, or the environment's answer is none.
     """
     iterations = check_count("iterations", iterations, least=0)
+    check_size("iterations", (iterations + 1) * start.size, "entries of all policies together")
     policies = np.empty((iterations + 1, *start.shape))
     values = np.empty((iterations + 1, *start.shape[:-2]))
     shifts = np.empty((iterations, *start.shape[:-2]))
@@ -73,16 +122,19 @@ def repeat(name, env, start, iterations, step, entropy=0.0, field=None):
     policies[0] = start
     occupancy = None
     for t in tqdm(range(iterations + 1), desc=name, leave=False, disable=None):
-        deployment = deploy(env, policies[t], entropy[t])
+        try:
+            deployment = deploy(env, policies[t], entropy[t])
+            if t < iterations:
+                policies[t + 1] = step(deployment)
+        except ValueError as error:
+            raise ValueError(f"{name} in {type(env).__name__}, iterate {t}: {error}") from error
         values[t] = deployment.expected_return
         if t > 0:
             change = np.linalg.norm(deployment.occupancy - occupancy, axis=(-2, -1))
             shifts[t - 1] = change / np.linalg.norm(occupancy, axis=(-2, -1))
         occupancy = deployment.occupancy
-        if t < iterations:
-            policies[t + 1] = step(deployment)
-            if field is not None:
-                deployments[t + 1], samples[t + 1] = field.deployments, field.samples
+        if t < iterations and field is not None:
+            deployments[t + 1], samples[t + 1] = field.deployments, field.samples
     return Run(policies, values, shifts, deployments, samples)
 
 
@@ -108,6 +160,7 @@ class Field:
             raise ValueError(f"policy: expected shape {(*lead, env.n_states, env.n_actions)}, got {start.shape}")
         self.rho, self.gamma = env.rho, env.gamma
         self.trajectories, self.horizon = check_count("trajectories", trajectories), check_count("horizon", horizon)
+        check_size("trajectories", self.trajectories * self.horizon, "steps of all trajectories of a deployment together")
         self.deployments = self.samples = 0
         self._env = env
         self._w = float(check_number("w", w, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))

@@ -2,6 +2,15 @@
 
 import inspect
 
+try:
+    import IPython  # noqa: F401
+    import matplotlib  # noqa: F401
+    import pandas  # noqa: F401
+    import seaborn  # noqa: F401
+except ImportError as error:
+    raise ImportError(f"pepg.companion, pepg.figures and pepg.compare need {error.name}: pip install pepg[notebooks]") from error
+
+from ..arguments import check_instance
 from . import figures
 from .output import Output, read_published, show_table
 
@@ -16,6 +25,8 @@ def open(notebook, quick=None):
 
     Raises ValueError for a `quick` that names no parameter, or a profile that is neither "paper" nor "quick".
     """
+    if quick is not None:
+        check_instance("quick", quick, dict, "a dict {parameter: value}")
     namespace = inspect.currentframe().f_back.f_globals
     parameters = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
     unknown = set(quick or {}) - set(parameters)

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .notebooks import Notebook, locked, read_json, run, write_json
+from .notebooks import Notebook, locked, read_json, run, tidy, write_json
 from .output import PROFILES, PROJECT
 
 REFRESH = 0.25  # seconds
@@ -163,7 +163,7 @@ class Lines:
         pass
 
     def started(self, job):
-        self.print(f"  {job.name:<28} started")
+        self.print(f"  {job.name:<28} started{_last_time(job)}")
 
     def ended(self, job):
         end = {DONE: f"{job.took:.1f} s", CURRENT: CURRENT, FAILED: "FAILED in", LEFT: f"{LEFT}:"}[job.state]
@@ -203,7 +203,7 @@ def board(build):
     jobs = build.jobs.values()
     table = Table.grid(padding=(0, 2))
     for job in sorted((job for job in jobs if job.state == RUNNING), key=lambda job: job.started):
-        last = "first time here" if job.last is None else f"last time {_clock(job.last)}"
+        last = _last_time(job).removeprefix(", ") or "first time here"
         table.add_row(Text(f"  {job.name}", "bold"), f"cell {job.cell}/{job.of}" if job.of else "starting", _clock(job.elapsed()), last)
     lines = []
     for label, states, style in (("done", (DONE, CURRENT), "green"), ("failed", (FAILED, LEFT), "red"), ("waiting", (WAITING,), "dim")):
@@ -215,6 +215,10 @@ def board(build):
         ready = time.strftime("%H:%M", time.localtime(time.time() + left))
         lines.append(Text(f"  all ready in about {_clock(left)}, at {ready}"))
     return Group(table, *lines)
+
+
+def _last_time(job):
+    return "" if job.last is None else f", last time {_clock(job.last)}"
 
 
 def _clock(seconds):
@@ -264,15 +268,11 @@ def selection(names, profile, root=PROJECT):
 
 def forget_the_gone(profile, root=PROJECT):
     """Take back what notebooks published that are no longer there: their files and their entries in the manifest."""
-    place = Notebook("", profile, root)
-    with locked(place.build / "manifest.lock"):
-        manifest = read_json(place.manifest)
-        gone = [file for file, entry in manifest.items() if not Notebook(entry["notebook"], profile, root).source.exists()]
-        for file in gone:
-            (place.published / file).unlink(missing_ok=True)
-            del manifest[file]
-        if gone:
-            write_json(place.manifest, manifest)
+    for place in (Notebook("0", profile, root), Notebook("own", profile, root)):  # the companion's manifest, and a reader's
+        named = {entry["notebook"] for entry in read_json(place.manifest).values()}
+        for notebook in (Notebook(name, profile, root) for name in sorted(named)):
+            if not notebook.source.exists():
+                notebook.forget()
 
 
 def main(arguments=None, root=PROJECT):
@@ -281,7 +281,7 @@ def main(arguments=None, root=PROJECT):
     parser.add_argument("--profile", choices=PROFILES, default="paper")
     parser.add_argument("--jobs", type=int, default=joblib.cpu_count(), help="how many run side by side")
     parser.add_argument("--store", action="store_true", help="put the outputs into notebooks/, and how long each took (paper profile)")
-    parser.add_argument("--order", action="store_true", help="only print the notebooks, those that take longest first")
+    parser.add_argument("--order", action="store_true", help="only print these notebooks, or all, those that take longest first")
     options = parser.parse_args(arguments)
     if options.store and options.profile != "paper":
         sys.exit("only the paper profile's outputs are stored in the notebooks")
@@ -292,10 +292,14 @@ def main(arguments=None, root=PROJECT):
     except ValueError as error:
         sys.exit(str(error))
     if options.order:
-        print(*(job.name for job in jobs))
+        print(*(job.name for job in jobs if job.name in options.names or not options.names))
         return 0
-    if not options.names:
-        forget_the_gone(options.profile, root)
+    try:
+        tidy(options.profile, root)
+        if not options.names:
+            forget_the_gone(options.profile, root)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}. The notebooks need a copy of the project whose build/ and figures/ can be written to.")
     console = Console()
     start = time.monotonic()
     with Board(console) if console.is_terminal else Lines(console) as shown:
@@ -306,8 +310,8 @@ def main(arguments=None, root=PROJECT):
             shown.print("  interrupted; what has run stays, the next make goes on from there")
             return 130
     ended = [job for job in jobs if job.state in (DONE, CURRENT)]
-    where = os.path.relpath(jobs[0].notebook.published)
-    console.print(f"{len(ended)} of {len(jobs)} notebooks ready after {_clock(time.monotonic() - start)}: {where}/", highlight=False, soft_wrap=True)
+    where = ", ".join(sorted({f"{os.path.relpath(job.notebook.published)}/" for job in jobs}))
+    console.print(f"{len(ended)} of {len(jobs)} notebooks ready after {_clock(time.monotonic() - start)}: {where}", highlight=False, soft_wrap=True)
     if options.store:
         path = root / "notebooks" / "times.json"
         write_json(path, read_json(path) | {job.name: round(job.took) for job in jobs if job.state == DONE})

@@ -26,13 +26,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..arguments import check_array, check_text, described
+
 COMPARISONS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 VERDICTS = {
     "above": lambda low, high: low > 0.0,
     "below": lambda low, high: high < 0.0,
     "level": lambda low, high: low <= 0.0 <= high,
 }
-ROUNDING = 1e-6  # a threshold below this is one on rounding errors, whose size differs between machines and is not stored
+ROUNDING = 1e-6  # a smaller size, held to a limit below 1, may be one of rounding, which differs between machines: not stored
 
 
 @dataclass(frozen=True)
@@ -61,25 +63,31 @@ def check(statement, measured, stated, source="measured"):
     Raises ValueError for what cannot be read as a claim.
     """
     if not (isinstance(statement, str) and statement.strip()):
-        raise ValueError(f"statement: expected a sentence, got {statement!r}")
+        raise ValueError(f"statement: expected a sentence, got {described(statement)}")
+    if not isinstance(stated, (str, int, float, bool, np.bool_, np.number)):
+        raise ValueError(f"stated: expected a number, a comparison, above, below, level or a truth value, got {described(stated)}")
+    check_text("source", source)
     if isinstance(stated, (bool, np.bool_)):
         if not isinstance(measured, (bool, np.bool_)):
             raise ValueError(f"measured: expected a truth value for {statement!r}, got {measured!r}")
         return Claim(statement, str(bool(stated)), str(bool(measured)), bool(measured) == bool(stated), source)
     if stated in VERDICTS:
-        if np.shape(measured) != (2,):
+        ends = check_array("measured", measured)
+        if ends.shape != (2,):
             raise ValueError(f"measured: expected the ends of an interval for {statement!r}, got {measured!r}")
-        low, high = map(float, measured)
+        low, high = map(float, ends)
         return Claim(statement, stated, f"({low:.3g}, {high:.3g})", bool(VERDICTS[stated](low, high)), source)
-    if np.ndim(measured) != 0 or isinstance(measured, (bool, np.bool_, str)):
+    if isinstance(measured, (bool, np.bool_, str)) or check_array("measured", measured).ndim:
         raise ValueError(f"measured: expected a number for {statement!r}, got {measured!r}")
     measured = float(measured)
     sign = next((sign for sign in COMPARISONS if str(stated).startswith(sign)), None)
     if sign is not None:
         limit = number(str(stated).removeprefix(sign))
         holds = bool(COMPARISONS[sign](measured, float(limit)))
-        hidden = holds and 0 < abs(limit) < ROUNDING
-        return Claim(statement, str(stated), str(stated) if hidden else f"{measured:.3g}", holds, source)
+        if holds and 0 < abs(limit) < ROUNDING:
+            return Claim(statement, str(stated), str(stated), holds, source)
+        hidden = 0 < abs(limit) < 1 and abs(measured) < ROUNDING
+        return Claim(statement, str(stated), f"below {ROUNDING:g}" if hidden else f"{measured:.3g}", holds, source)
     expected = number(stated)
     unit = Decimal(1).scaleb(expected.as_tuple().exponent)
     holds = bool(np.isfinite(measured)) and abs(measured - float(expected)) <= float(unit) * (0.5 + 1e-9)

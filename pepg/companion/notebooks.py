@@ -1,8 +1,10 @@
 """One notebook: run with papermill in a process of its own, its figures published once it has run to its end.
 
 It runs in a staging folder, build/<profile>/<name>/, and its figures, data, tables and claims move to figures/ (or
-build/quick/figures/ in the quick profile) only then. A stamp records the checksums of all that went in and came out, so that a
-notebook runs again only when one of them has changed or is missing.
+build/quick/figures/ in the quick profile; own/ in it for a reader's own notebooks) only then: all are first copied beside their places,
+then renamed, the manifest last. A journal says what is to be renamed, so that where a process is killed in between the next one ends
+what it began. A stamp records the checksums of all that went in and came out, so that a notebook runs again only when one of them has
+changed or is missing.
 """
 
 import fcntl
@@ -15,8 +17,8 @@ import tempfile
 import time
 from contextlib import contextmanager
 
-from ..experiments.files import checksum, write_whole
-from .output import PROJECT
+from ..experiments.files import checksum, sweep_up, write_whole
+from .output import OWN, PROJECT
 
 COLOUR = re.compile("\x1b\\[[0-9;]*m")
 READS = re.compile(r"read_published\(\s*[\"']([^\"']+)[\"']")
@@ -27,7 +29,7 @@ class Notebook:
     """The places of one notebook in one profile; `root` is the project."""
 
     def __init__(self, name, profile, root=PROJECT):
-        self.name, self.profile = name, profile
+        self.name, self.profile, self.root = name, profile, root
         self.source = root / "notebooks" / f"{name}.ipynb"
         self.module = root / "pepg"
         self.pins = root / "requirements.txt"
@@ -35,7 +37,9 @@ class Notebook:
         self.stage = self.build / name
         self.executed = self.stage / f"{name}.ipynb"
         self.stamp = self.build / f"{name}.json"
-        self.published = root / "figures" if profile == "paper" else self.build / "figures"
+        self.journal = self.build / f"{name}.publishing.json"
+        self.figures = root / "figures" if profile == "paper" else self.build / "figures"
+        self.published = self.figures if is_companions(name) else self.figures / OWN
         self.manifest = self.published / "manifest.json"
 
     def code(self):
@@ -56,12 +60,20 @@ class Notebook:
             digest.update(source.encode() + b"\0")
         beside = [path for folder in ("data", "support") for path in sorted((self.source.parent / folder).glob("*.*"))]
         files = [*sorted(self.module.rglob("*.py")), self.pins, *beside]
-        manifest = read_json(self.manifest)
         for other in self.needs():
-            files += [self.published / file for file in sorted(manifest) if manifest[file]["notebook"] == other]
+            files += [self.place(other).published / file for file in self.place(other).files()]
         for path in files:
             digest.update(path.name.encode() + (checksum(path).encode() if path.exists() else b"missing"))
         return digest.hexdigest()
+
+    def place(self, other):
+        """Another notebook of the same project and profile."""
+        return Notebook(other, self.profile, self.root)
+
+    def files(self):
+        """What it has published, as the manifest says."""
+        manifest = read_json(self.manifest)
+        return [file for file in sorted(manifest) if manifest[file]["notebook"] == self.name]
 
     def is_current(self):
         stamp = read_json(self.stamp)
@@ -97,9 +109,9 @@ class Notebook:
         shutil.rmtree(self.stage, ignore_errors=True)
         (self.stage / "figures").mkdir(parents=True)
         os.environ["PEPG_OUTPUT"] = str(self.stage / "figures")
-        os.environ["PEPG_PUBLISHED"] = str(self.published)
+        os.environ["PEPG_PUBLISHED"] = str(self.figures)
         try:
-            with tempfile.TemporaryDirectory(prefix="pepg-") as folder:
+            with tempfile.TemporaryDirectory(prefix=f"pepg-{os.getpid()}-") as folder:
                 papermill.execute_notebook(
                     self.source,
                     self.executed,
@@ -123,18 +135,62 @@ class Notebook:
         return list(dict.fromkeys(COLOUR.sub("", "".join(output["text"])).strip() for output in outputs))
 
     def publish(self):
-        """Move what the notebook saved to its public place, drop what it no longer saves, and enter all in the manifest."""
-        record = read_json(self.stage / "figures" / f"{self.name}.record.json")
-        self.published.mkdir(parents=True, exist_ok=True)
-        for file in record:
-            write_whole(self.published / file, lambda partial, f=file: shutil.copyfile(self.stage / "figures" / f, partial))
+        """Move what the notebook saved to its public place, drop what it no longer saves, and enter all in the manifest.
+
+        Raises OSError that names the file where a disk is full; what was published is then as it was.
+        """
+        saved = self.stage / "figures"
+        record = read_json(saved / f"{self.name}.record.json")
         with locked(self.build / "manifest.lock"):
-            manifest = read_json(self.manifest)
-            for file in [f for f, entry in manifest.items() if entry["notebook"] == self.name and f not in record]:
+            self.end_publishing()
+            changed = [file for file, entry in record.items() if not self._holds(file, entry)]
+            try:
+                for file in changed:
+                    write_whole(self._waiting(file), lambda partial, f=file: shutil.copyfile(saved / f, partial))
+                write_json(self.journal, {"record": record, "changed": changed})
+            except OSError:
+                for file in changed:
+                    self._waiting(file).unlink(missing_ok=True)
+                raise
+            self.end_publishing()
+        write_json(self.stamp, {"inputs": self.inputs(), "outputs": {file: entry["sha256"] for file, entry in record.items()}})
+
+    def end_publishing(self):
+        """Rename what the journal says, and write the manifest; nothing where there is no journal. The manifest's lock is held."""
+        journal = read_json(self.journal)
+        if not journal:
+            return
+        record = journal["record"]
+        for file in journal["changed"]:
+            if self._waiting(file).exists():  # else a process that was killed had come so far
+                os.replace(self._waiting(file), self.published / file)
+        manifest = read_json(self.manifest)
+        for file in [f for f, entry in manifest.items() if entry["notebook"] == self.name and f not in record]:
+            (self.published / file).unlink(missing_ok=True)
+            del manifest[file]
+        write_json(self.manifest, manifest | record)
+        self.journal.unlink()
+
+    def _holds(self, file, entry):
+        path = self.published / file
+        return path.exists() and checksum(path) == entry["sha256"]
+
+    def _waiting(self, file):
+        return self.published / f".waiting-{file}"
+
+    def forget(self):
+        """Take back what it published, with its entries in the manifest, its stage and its stamp; the files that went."""
+        with locked(self.build / "manifest.lock"):
+            manifest, gone = read_json(self.manifest), self.files()
+            for file in gone:
                 (self.published / file).unlink(missing_ok=True)
                 del manifest[file]
-            write_json(self.manifest, manifest | record)
-        write_json(self.stamp, {"inputs": self.inputs(), "outputs": {file: entry["sha256"] for file, entry in record.items()}})
+            if gone:
+                write_json(self.manifest, manifest)
+        shutil.rmtree(self.stage, ignore_errors=True)
+        for left in (self.stamp, self.build / f"{self.name}.lock"):
+            left.unlink(missing_ok=True)
+        return gone
 
     def store(self):
         """Put the executed copy's outputs into the notebook itself, without anything that differs between two runs."""
@@ -150,16 +206,47 @@ class Notebook:
         write_whole(self.source, lambda partial: nbformat.write(notebook, partial))
 
 
+def is_companions(name):
+    """Whether a notebook is the companion's: their names start with a digit, a reader's own do not."""
+    return name[:1].isdigit()
+
+
 def run(notebook, store=False, tell=lambda cell, of: None):
     """Execute and publish; True and the warnings, or False and why it failed. Two runs of one notebook wait for each other."""
     with locked(notebook.build / f"{notebook.name}.lock"):  # they would share its stage
-        reason = notebook.execute(tell)
-        if reason is not None:
-            return False, reason
-        notebook.publish()
-        if store:
-            notebook.store()
+        if notebook.is_current() and (notebook.executed.exists() or not store):
+            if store:
+                notebook.store()
+            return True, []  # another build has run it meanwhile
+        try:
+            reason = notebook.execute(tell)
+            if reason is not None:
+                return False, reason
+            notebook.publish()
+            if store:
+                notebook.store()
+        except OSError as error:  # a full disk, a folder without permission: no fault of the notebook
+            return False, f"{error.strerror or error}: {error.filename}"
         return True, notebook.warnings()
+
+
+def tidy(profile, root=PROJECT):
+    """Begin: end what a process that was killed was publishing, and clear what dead processes left.
+
+    Raises OSError where the project cannot be written to.
+    """
+    place = Notebook("", profile, root)
+    with locked(place.build / "manifest.lock"):
+        for journal in sorted(place.build.glob("*.publishing.json")):
+            Notebook(journal.name.removesuffix(".publishing.json"), profile, root).end_publishing()
+        for path in place.published.glob(".waiting-*"):
+            path.unlink()
+    for folder in (place.published, place.build, root / "notebooks", *(root / "build").glob("sweeps/*")):
+        sweep_up(folder)
+    sweep_up(tempfile.gettempdir(), "pepg-{}-*")
+    for folder in {tempfile.gettempdir(), "/dev/shm"}:
+        sweep_up(folder, "joblib_memmapping_folder_{}_*")
+        sweep_up(folder, "sem.loky-{}-*")
 
 
 def _cause(error):

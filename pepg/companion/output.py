@@ -12,13 +12,18 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, Image, display
+from matplotlib.figure import Figure
 
+from .. import __version__
+from ..arguments import check_choice, check_instance, check_name, check_text
 from ..experiments.files import checksum, write_whole
 from . import claims
 from .platform import fingerprint
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
+_ABOVE = Path(__file__).resolve().parent.parent.parent
+PROJECT = _ABOVE if (_ABOVE / "notebooks").is_dir() else Path.cwd()  # an installed package writes where it is called
 PROFILES = ("paper", "quick")
+OWN = "own"  # the folder, in figures/, of what a reader's own notebooks publish
 TO_BOUNDS = [[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]]  # from a box's corners to its corner, width and height
 
 
@@ -33,9 +38,7 @@ class Output:
     """
 
     def __init__(self, notebook, profile="paper", **parameters):
-        if profile not in PROFILES:
-            raise ValueError(f"profile: expected one of {', '.join(map(repr, PROFILES))}, got {profile!r}")
-        self.notebook, self.profile = notebook, profile
+        self.notebook, self.profile = check_name("notebook", notebook), check_choice("profile", profile, PROFILES)
         self.parameters = {"profile": profile, **parameters}
         self.folder = Path(os.environ.get("PEPG_OUTPUT", PROJECT / "build" / "interactive"))
         self._record = {}
@@ -43,21 +46,22 @@ class Output:
 
     @property
     def sweeps(self):
-        """A folder for the runs of sweeps: what was interrupted goes on from them."""
-        return PROJECT / "build" / "sweeps" / self.notebook
+        """A folder for the runs of sweeps: what was interrupted goes on from them. The tests have one of their own (PEPG_SWEEPS)."""
+        return Path(os.environ.get("PEPG_SWEEPS", PROJECT / "build" / "sweeps")) / self.notebook
 
     def save_data(self, name, table):
         """Store a table as CSV with six digits, and return it as stored: what a figure is drawn from."""
-        path = self.folder / f"{self.notebook}_{name}.csv"
-        table = _six_digits(table)
+        path = self.folder / f"{self.notebook}_{check_name('name', name)}.csv"
+        table = _six_digits(check_table("table", table))
         write_whole(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
         self._add(path, "data")
         return table
 
     def save_figure(self, name, figure, data=None):
         """Store a figure as PDF, for a paper, and PNG, for a page, and show the stored PNG. `data` names the data that it shows."""
-        data = None if data is None else f"{self.notebook}_{data}.csv"
-        _settle(figure)
+        check_name("name", name)
+        data = None if data is None else f"{self.notebook}_{check_name('data', data)}.csv"
+        _settle(check_instance("figure", figure, Figure, "a matplotlib Figure"))
         for suffix, metadata in ((".pdf", {"CreationDate": None, "Producer": None, "Creator": None}), (".png", {"Software": None})):
             path = self.folder / f"{self.notebook}_{name}{suffix}"
             write_whole(path, lambda p, m=metadata, s=suffix: figure.savefig(p, format=s[1:], metadata=m))
@@ -67,6 +71,7 @@ class Output:
 
     def save_table(self, name, table, caption):
         """Store a table as CSV and, with its caption, as LaTeX (booktabs), and return it as stored."""
+        check_text("caption", caption)
         table = self.save_data(name, table)
         label = f"tab:{self.notebook}_{name}"
         latex = table.to_latex(index=False, escape=True, caption=caption, label=label, na_rep="", float_format="%.6g")
@@ -93,7 +98,7 @@ class Output:
 
     def _add(self, path, kind, data=None):
         entry = {"notebook": self.notebook, "kind": kind, "parameters": self.parameters, "platform": fingerprint(), "sha256": checksum(path)}
-        self._record[path.name] = entry | ({"data": data} if data else {})
+        self._record[path.name] = entry | {"version": __version__} | ({"data": data} if data else {})
         text = json.dumps(self._record, indent=1, sort_keys=True, default=lambda value: value.tolist()) + "\n"
         write_whole(self.folder / f"{self.notebook}.record.json", lambda partial: partial.write_text(text, encoding="utf-8"))
 
@@ -103,6 +108,7 @@ def show_table(table, default="{:.4f}", **formats):
 
     The stored output holds nothing but the table, so that it is the same in every run.
     """
+    check_table("table", table), check_text("default", default)
     text = table.astype(object)
     for column in table.columns:
         form = formats.get(column, default if pd.api.types.is_float_dtype(table[column]) else "{}")
@@ -115,7 +121,21 @@ def read_published(name):
 
     `make` reads these calls: a notebook runs after those whose data it reads, so `name` is written out.
     """
-    return pd.read_csv(Path(os.environ.get("PEPG_PUBLISHED", PROJECT / "figures")) / f"{name}.csv")
+    folder = Path(os.environ.get("PEPG_PUBLISHED", PROJECT / "figures"))
+    places = [place / f"{check_name('name', name)}.csv" for place in (folder, folder / OWN)]
+    for path in places:
+        if path.exists():
+            return pd.read_csv(path)
+    raise ValueError(f"name: expected the name of a table in {folder}, got {name!r}")
+
+
+def check_table(name, table, columns=()):
+    """`table` where it is a pandas DataFrame that has `columns`, or a ValueError."""
+    check_instance(name, table, pd.DataFrame, "a pandas DataFrame")
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ValueError(f"{name}: expected the columns {', '.join(columns)}, got none called {missing[0]!r}")
+    return table
 
 
 def _settle(figure):

@@ -1,7 +1,7 @@
 """What deployed policies leave behind: trajectories, estimates from them, models fitted on them."""
 
 from .estimates import gradient_estimates, hotelling, mean_gradient_estimate, mean_policy_score
-from .models import LearnedResponse, empirical_mdp, estimated_value
+from .models import LearnedResponse, PooledModel, SteeringResponse, empirical_mdp, estimated_value
 from .trajectories import (
     Trajectories,
     advantages,
@@ -14,6 +14,8 @@ from .trajectories import (
 
 __all__ = [
     "LearnedResponse",
+    "PooledModel",
+    "SteeringResponse",
     "Trajectories",
     "advantages",
     "empirical_mdp",

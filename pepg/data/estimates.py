@@ -3,7 +3,9 @@
 import numpy as np
 from scipy import stats
 
-from ..mdp import to_logits
+from ..arguments import check_any_policy, check_finite, check_flag, check_gamma
+from ..mdp import check_env, to_logits
+from .trajectories import check_trajectories
 
 
 class _Visits:
@@ -58,7 +60,9 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
     Asks for the response's gradient once for every transition and every (s, a) that occur. Raises ValueError for a policy or
     weights of the wrong shape.
     """
-    policy = _checked(env, policy, trajectories)
+    policy, weights, transition_weights, discounted = _checked(env, policy, trajectories, weights, transition_weights, discounted)
+    if policy.ndim != 2:
+        raise ValueError(f"policy: expected one policy and its trajectories, got shape {policy.shape}")
     visits = _Visits(policy, env.respond(policy).P, trajectories, env.gamma, discounted)
     n_pairs = env.n_states * env.n_actions
     by_pair = visits.by_pair(np.ones_like(trajectories.rewards)).reshape(-1, n_pairs)
@@ -70,7 +74,7 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
         size = n_pairs * env.n_states
         units = (np.eye(1, size, k).reshape(*visits.pairs, -1) for k in visits.triples)
         gradients = np.array([env.transition_gradient(visits.policy, unit).ravel() for unit in units]).reshape(-1, n_pairs)
-        in_policy += visits.by_transition(weights if transition_weights is None else transition_weights) @ gradients
+        in_policy += visits.by_transition(transition_weights) @ gradients
     return visits.policy_score(weights) + to_logits(visits.policy, in_policy.reshape(-1, *visits.pairs))
 
 
@@ -79,8 +83,7 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
 
     Of n runs side by side, with policy (n, S, A) and weights (n, count, horizon), that of each: (n, S, A).
     """
-    policy = _checked(env, policy, trajectories)
-    transition_weights = weights if transition_weights is None else transition_weights
+    policy, weights, transition_weights, discounted = _checked(env, policy, trajectories, weights, transition_weights, discounted)
     mdp = env.respond(policy)
     occupancy, score = np.empty_like(policy), np.empty_like(policy)
     by_transition = np.zeros(mdp.P.shape)
@@ -96,12 +99,23 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
     return score + to_logits(policy, in_policy)
 
 
-def _checked(env, policy, trajectories):
-    policy = env.check_policy(policy)
+def _checked(env, policy, trajectories, weights, transition_weights, discounted):
+    policy = check_env(env).check_policy(policy)
+    check_trajectories(trajectories, env.n_states, env.n_actions)
     expected = (*trajectories.actions.shape[:-2], env.n_states, env.n_actions)
     if policy.shape != expected:
         raise ValueError(f"policy: expected shape {expected}, got {policy.shape}")
-    return policy
+    weights = _steps("weights", weights, trajectories)
+    transition_weights = weights if transition_weights is None else _steps("transition_weights", transition_weights, trajectories)
+    return policy, weights, transition_weights, check_flag("discounted", discounted)
+
+
+def _steps(name, weights, trajectories):
+    """Weights, one for each step of trajectories."""
+    weights, shape = check_finite(name, weights, ()), trajectories.actions.shape
+    if weights.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {weights.shape}")
+    return weights
 
 
 def mean_policy_score(policy, trajectories, weights, gamma):
@@ -110,7 +124,12 @@ def mean_policy_score(policy, trajectories, weights, gamma):
     The means over the trajectories of :math:`\sum_t \gamma^t w_t \nabla_\theta\log\pi_\theta(a_t|s_t)` and of
     :math:`\sum_t \gamma^t 1[s_t=s, a_t=a]`, (S, A) each; (n, S, A) of n runs side by side.
     """
+    gamma = check_gamma(gamma)
+    policy = check_any_policy(policy)
     *lead, n_states, n_actions = policy.shape
+    weights = _steps("weights", weights, check_trajectories(trajectories, n_states, n_actions))
+    if tuple(lead) != weights.shape[:-2]:
+        raise ValueError(f"policy: expected shape {(*weights.shape[:-2], n_states, n_actions)}, got {policy.shape}")
     run = np.arange(policy.size // (n_states * n_actions)).reshape(*lead, 1, 1)
     pairs = (run * (n_states * n_actions) + trajectories.pairs(n_actions)).ravel()
     count, horizon = trajectories.actions.shape[-2:]
@@ -131,7 +150,10 @@ def hotelling(estimates, exact):
 
     Raises ValueError where n is not above k, or the two do not have matching shapes.
     """
-    if np.ndim(exact) != 2 or np.shape(estimates)[1:] != np.shape(exact):
+    estimates, exact = check_finite("estimates", estimates, ()), check_finite("exact", exact, ())
+    if exact.ndim != 2:
+        raise ValueError(f"exact: expected a gradient (S, A), got shape {exact.shape}")
+    if np.shape(estimates)[1:] != np.shape(exact):
         raise ValueError(f"estimates: expected shape (n, S, A) and (S, A), got {np.shape(estimates)} and {np.shape(exact)}")
     error = np.asarray(estimates) - exact
     error = error[..., :-1].reshape(len(error), -1)

@@ -28,7 +28,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arguments import check_count
+from ..arguments import (
+    check_any_policy,
+    check_count,
+    check_discount,
+    check_finite,
+    check_instance,
+    check_non_negative,
+    check_size,
+    check_whole,
+)
 from ..mdp import MDP
 
 BLOCK = 10  # steps between two looks at which trajectories have ended
@@ -47,6 +56,16 @@ class Trajectories:
     actions: np.ndarray
     rewards: np.ndarray
     real: np.ndarray
+
+    def __post_init__(self):
+        states, actions = check_whole("states", self.states), check_whole("actions", self.actions)
+        if actions.ndim < 2 or states.shape != (*actions.shape[:-1], actions.shape[-1] + 1):
+            raise ValueError(f"states: expected shape (..., count, horizon + 1) for actions {actions.shape}, got {states.shape}")
+        if check_finite("rewards", self.rewards, actions.shape).ndim != actions.ndim:
+            raise ValueError(f"rewards: expected shape {actions.shape}, that of actions, got {np.shape(self.rewards)}")
+        real = check_instance("real", self.real, np.ndarray, "an array of truth values")
+        if real.dtype != bool or real.shape != actions.shape or isinstance(real, np.ma.MaskedArray):
+            raise ValueError(f"real: expected truth values of shape {actions.shape}, that of actions, got {real.dtype} {real.shape}")
 
     @property
     def samples(self):
@@ -67,7 +86,7 @@ class Trajectories:
 
     def pairs(self, n_actions):
         """The index s A + a of each step's pair, (..., count, horizon)."""
-        return self.states[..., :-1] * n_actions + self.actions
+        return self.states[..., :-1] * check_count("n_actions", n_actions) + self.actions
 
 
 def _inverse_cdf(probabilities):
@@ -111,6 +130,7 @@ def sample_trajectories(mdp, policy, count, horizon, rng):
     if policy.shape[:-2] != lead:
         raise ValueError(f"policy: expected shape {(*lead, n_states, n_actions)}, got {policy.shape}")
     count, horizon = check_count("count", count), check_count("horizon", horizon)
+    check_size("count", count * horizon, "steps of all trajectories together")
 
     # A terminal state keeps to itself, so that no step needs to ask. State s of run i is i S + s.
     n = len(rngs)
@@ -160,6 +180,8 @@ def _as_trajectories(mdp, states, pairs, shape):
 
 def with_entropy_bonus(trajectories, policy, entropy):
     r"""The same trajectories, paid :math:`r_t - \lambda \log \pi(a_t|s_t)` with `entropy` = λ (theory: R4)."""
+    entropy = check_non_negative("entropy", entropy)
+    policy = _fitting("policy", check_any_policy(policy), trajectories)
     with np.errstate(divide="ignore"):
         bonus = -entropy * _at(np.log(policy), trajectories)
     return replace(trajectories, rewards=np.where(trajectories.real, trajectories.rewards + bonus, 0.0))
@@ -167,6 +189,8 @@ def with_entropy_bonus(trajectories, policy, entropy):
 
 def returns(trajectories, gamma):
     r"""What each step and those after it are paid, :math:`G_t = \sum_{k \ge t} \gamma^{k-t} r_k`, up to the horizon."""
+    gamma = check_discount("gamma", gamma)
+    check_instance("trajectories", trajectories, Trajectories)
     total = trajectories.rewards.astype(float)
     for t in reversed(range(total.shape[-1] - 1)):
         total[..., t] += gamma * total[..., t + 1]
@@ -175,13 +199,14 @@ def returns(trajectories, gamma):
 
 def temporal_differences(trajectories, value, gamma):
     r""":math:`\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)` for a value (..., S), 0 where no step was taken."""
-    value = np.take_along_axis(np.asarray(value)[..., None, :], trajectories.states, axis=-1)
+    gamma, value = check_discount("gamma", gamma), _fitting("value", value, trajectories, axes=1)
+    value = np.take_along_axis(value[..., None, :], trajectories.states, axis=-1)
     return (trajectories.rewards + gamma * value[..., 1:] - value[..., :-1]) * trajectories.real
 
 
 def advantages(trajectories, advantage):
     """The entry of `advantage` (..., S, A) at each step, 0 where none was taken."""
-    return _at(np.asarray(advantage), trajectories) * trajectories.real
+    return _at(_fitting("advantage", advantage, trajectories), trajectories) * trajectories.real
 
 
 def next_step(weights, gamma):
@@ -190,9 +215,32 @@ def next_step(weights, gamma):
     As the weight of :math:`\gamma^t \nabla\log P(s_{t+1}|s_t,a_t)` it is :math:`\gamma^{t+1} w_{t+1}`: each :math:`w_t`
     meets the score of the transition that led to :math:`s_t`.
     """
+    gamma, weights = check_discount("gamma", gamma), check_finite("weights", weights, ())
+    if not weights.ndim:
+        raise ValueError("weights: expected shape (..., horizon), got a number")
     late = np.zeros_like(weights)
     late[..., :-1] = gamma * weights[..., 1:]
     return late
+
+
+def check_trajectories(trajectories, n_states, n_actions):
+    """`trajectories` where their states and actions are those of an environment of this size, or a ValueError."""
+    check_instance("trajectories", trajectories, Trajectories)
+    for name, array, size in (("states", trajectories.states, n_states), ("actions", trajectories.actions, n_actions)):
+        if array.max() >= size:
+            raise ValueError(f"trajectories: expected {name} from 0 to {size - 1}, got {array.max()}: those of another environment")
+    return trajectories
+
+
+def _fitting(name, table, trajectories, axes=2):
+    """A table over states, or over states and actions, that has an entry for each that trajectories visit."""
+    check_instance("trajectories", trajectories, Trajectories)
+    table = check_finite(name, table, ())
+    lead = trajectories.real.shape[:-2]
+    sizes = [array.max() + 1 for array in (trajectories.states, trajectories.actions)][:axes]
+    if table.ndim < axes or table.shape[:-axes] not in ((), lead) or any(n < m for n, m in zip(table.shape[table.ndim - axes :], sizes)):
+        raise ValueError(f"{name}: expected an entry for each state{' and action' * (axes == 2)} of the trajectories, got shape {table.shape}")
+    return table
 
 
 def _at(table, trajectories):

@@ -11,19 +11,21 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import autograd.numpy as anp
 import numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 from autograd.extend import Box
 
-from ..arguments import check_distributions, check_finite, check_gamma, check_terminal
+from ..arguments import check_array, check_count, check_distributions, check_finite, check_function, check_gamma, check_size, check_terminal
 from ..mdp import MDP, PeMDP, softmax, to_logits
 
 STEP = 1e-4  # of differences, as a share of the way to an action: small beside 1, large beside a solver's tolerance
+LONGEST = 100  # characters of what autograd says
 AGREEMENT = 1e-3  # of the recorded derivative with a difference, relative: a derivative that is missing is off by about 1
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FunctionPeMDP(PeMDP):
     r"""A performative MDP that is given by what a deployed policy brings about.
 
@@ -31,7 +33,7 @@ class FunctionPeMDP(PeMDP):
     ----------
     respond : of a policy (S, A); returns P (S, A, S), the transition probabilities, and r (S, A), the expected rewards.
         Deterministic, and written with ``autograd.numpy``: no assignment into arrays, no conversion to float. Terminal
-        states need a row of P that is a distribution; it leads nowhere, and their rewards count as 0.
+        states need a row of P that is a distribution; it leads nowhere, and their rewards count as 0. Nested lists will do.
     n_states, n_actions : S and A
     gamma : discount in [0, 1)
     rho : (S,) initial distribution
@@ -67,13 +69,10 @@ class FunctionPeMDP(PeMDP):
 
     # By hand, since the function and the method that deploys a policy share the name `respond`.
     def __init__(self, respond, n_states, n_actions, gamma, rho, terminal=None):
-        if not callable(respond):
-            raise ValueError(f"respond: expected a function of a policy, got {respond!r}")
-        for name, number in (("n_states", n_states), ("n_actions", n_actions)):
-            if not (np.ndim(number) == 0 and np.isfinite(number) and number >= 1 and number == int(number)):
-                raise ValueError(f"{name}: expected a whole number >= 1, got {number}")
-        n_states, n_actions = int(n_states), int(n_actions)
-        rho = np.array(rho, dtype=float)
+        check_function("respond", respond)
+        n_states, n_actions = check_count("n_states", n_states), check_count("n_actions", n_actions)
+        check_size("n_states", n_states**2 * n_actions, "transition probabilities")
+        rho = check_array("rho", rho).copy()
         if rho.shape != (n_states,):
             raise ValueError(f"rho: expected shape ({n_states},), got {rho.shape}")
         check_distributions("rho", rho)
@@ -127,6 +126,7 @@ class FunctionPeMDP(PeMDP):
 
     def _deployed(self, policy):
         """The policies (..., S, A), their MDP and, where differentiable, the pass backwards of each by its index."""
+        policy = check_array("policy", policy)
         last = self._last[0] if self._last else None
         if last is not None and np.array_equal(last[0], policy):
             return last
@@ -153,11 +153,12 @@ class FunctionPeMDP(PeMDP):
         response = self.function(policy if isinstance(policy, Box) else policy.copy())
         if not (isinstance(response, (tuple, list)) and len(response) == 2):
             raise ValueError(f"respond: expected a pair (P, r), got {type(response).__name__}")
+        response = [anp.array(part) if isinstance(part, (list, tuple)) else part for part in response]
         shape = (self.n_states, self.n_actions)
         for name, array, expected in zip("Pr", response, ((*shape, self.n_states), shape)):
             if np.shape(array) != expected:
                 raise ValueError(f"respond: {name}: expected shape {expected}, got {np.shape(array)}")
-        return response
+        return tuple(array if _is_recorded(array) else check_array(f"respond: {name}", array) for name, array in zip("Pr", response))
 
     def _recorded(self, policy):
         """The same, and before it the function that carries weights on P and r back to the policy."""
@@ -198,10 +199,16 @@ class FunctionPeMDP(PeMDP):
         try:
             recorded = (self._recorded(policy)[0](weights) * direction).sum()
         except Exception as error:  # whatever it does not understand of the object that records it
-            return f"{type(error).__name__}: {error}"
+            said = " ".join(str(error).split())  # numpy puts whole arrays into some of its messages
+            return f"{type(error).__name__}: {said if len(said) <= LONGEST else said[:LONGEST] + ' ...'}"
         ends = [self._call(policy + step * direction) for step in (STEP, -STEP)]
         difference = sum((w * (high - low)).sum() for w, high, low in zip(weights, *ends)) / (2.0 * STEP)
         size = sum((np.abs(w) * np.abs(array)).sum() for w, array in zip(weights, ends[0]))
         if abs(recorded - difference) <= AGREEMENT * (abs(recorded) + abs(difference)) + 1e-14 * size / STEP:
             return None
         return f"its derivative along a random direction is {difference:.6g} by differences, {recorded:.6g} as recorded"
+
+
+def _is_recorded(array):
+    """Whether autograd follows an array, or the numbers in it."""
+    return isinstance(array, Box) or isinstance(array, (list, tuple)) or getattr(array, "dtype", None) == object

@@ -33,7 +33,7 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
-from ..arguments import check_count, check_finite, check_gamma
+from ..arguments import check_array, check_count, check_finite, check_gamma, check_non_negative, check_real, check_seed, check_share, check_size
 from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, first_best, softmax
 
 MOVES = ("left", "right", "up", "down")
@@ -59,7 +59,7 @@ def default_grid():
 
 
 def _check_grid(grid):
-    grid = np.array(grid, dtype=float)  # a copy, which nobody else can write into
+    grid = check_array("grid", grid).copy()  # which nobody else can write into
     if grid.ndim != 2 or grid.size < 2:
         raise ValueError(f"grid: expected a 2-D array of at least two entry rewards, got shape {grid.shape}")
     check_finite("grid", grid, grid.shape)
@@ -89,7 +89,7 @@ class _Response:
     mdp: MDP
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gridworld(PeMDP):
     r"""The gridworld above, as an environment that responds to agent 1's policy.
 
@@ -124,18 +124,18 @@ class Gridworld(PeMDP):
 
     def __post_init__(self):
         object.__setattr__(self, "grid", default_grid() if self.grid is None else _check_grid(self.grid))
-        check_gamma(self.gamma)
-        if not 0.0 <= self.eps <= 1.0:
-            raise ValueError(f"eps: expected a probability in [0, 1], got {self.eps}")
-        if not (np.isfinite(self.beta) and self.beta >= 0.0):
-            raise ValueError(f"beta: expected a finite inverse temperature >= 0, got {self.beta}")
-        if not np.isfinite(self.cost):
-            raise ValueError(f"cost: expected a finite number, got {self.cost}")
-        if not (np.isfinite(self.n_followers) and self.n_followers >= 1 and self.n_followers == int(self.n_followers)):
-            raise ValueError(f"n_followers: expected a whole number >= 1, got {self.n_followers}")
-        object.__setattr__(self, "n_followers", int(self.n_followers))
+        checked = {
+            "gamma": check_gamma(self.gamma),
+            "eps": check_share("eps", self.eps),
+            "beta": check_non_negative("beta", self.beta),
+            "cost": check_real("cost", self.cost),
+            "n_followers": check_count("n_followers", self.n_followers),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        check_size("n_followers", self.n_followers * self.grid.size, "cells of the followers' grids")
         if self.seed is not None:
-            object.__setattr__(self, "seed", check_count("seed", self.seed, least=0))
+            object.__setattr__(self, "seed", check_seed("seed", self.seed))
 
     # The board
 
@@ -210,8 +210,7 @@ class Gridworld(PeMDP):
 
         "Best" on this grid's own rewards; the first of left, right, up, down where several are.
         """
-        if not 0.0 <= epsilon <= 1.0:
-            raise ValueError(f"epsilon: expected a probability in [0, 1], got {epsilon}")
+        epsilon = check_share("epsilon", epsilon)
         P = np.zeros((self.n_states, self.n_actions, self.n_states))
         np.put_along_axis(P, self.next_state[:, :, None], 1.0, axis=-1)
         alone = MDP(P, self._entry.T, self.gamma, self.rho, self.goal)
@@ -273,6 +272,7 @@ class Gridworld(PeMDP):
         return np.einsum("nks,anks->nsa", let, response.entered).reshape(response.policy.shape)
 
     def _response(self, policy):
+        policy = check_array("policy", policy)
         last = self._last[0] if self._last else None
         if last is not None and np.array_equal(last.policy, policy):
             return last

@@ -7,6 +7,9 @@ The trained policy, as an (S, A) array, is deployed back with ``pepg.performativ
 
 import numpy as np
 
+from ..arguments import check_count, check_instance, check_seed, described
+from ..mdp import check_env
+
 try:
     import gymnasium
 except ImportError as error:
@@ -32,30 +35,34 @@ class DeployedMDP(gymnasium.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, env, policy=None, horizon=200):
-        policy = env.uniform_policy() if policy is None else policy
+        check_env(env)
+        policy = env.uniform_policy() if policy is None else env.check_policy(policy)
         self.mdp = env.respond(policy)
         if self.mdp.P.ndim != 3:
             raise ValueError(f"policy: expected one policy in one environment, got {self.mdp.P.shape[:-3]} of them")
-        if not (horizon >= 1 and horizon == int(horizon)):
-            raise ValueError(f"horizon: expected a whole number of steps >= 1, got {horizon}")
-        self.horizon = int(horizon)
+        self.horizon = check_count("horizon", horizon)
         self.gamma = self.mdp.gamma
         self.observation_space = gymnasium.spaces.Discrete(self.mdp.n_states)
         self.action_space = gymnasium.spaces.Discrete(self.mdp.n_actions)
         # How another copy is made: Gymnasium's vector environments and its checker ask for it.
-        arguments = {"env": env, "policy": np.array(policy, dtype=float), "horizon": self.horizon}
+        arguments = {"env": env, "policy": policy.copy(), "horizon": self.horizon}
         self.spec = gymnasium.envs.registration.EnvSpec("DeployedMDP-v0", entry_point=DeployedMDP, kwargs=arguments)
         self._cumulative = self.mdp.P.cumsum(axis=-1)
         self._state, self._steps = None, 0
 
     def reset(self, *, seed=None, options=None):
-        """Start an episode: (state, {}). `seed` seeds the generator of starts and transitions."""
-        super().reset(seed=seed)
+        """Start an episode: (state, {}). `seed` seeds the generator of starts and transitions.
+
+        Raises ValueError for options other than {"state": s}, or a seed that is no whole number >= 0.
+        """
+        if options is not None and set(check_instance("options", options, dict)) - {"state"}:
+            raise ValueError(f"options: expected {{'state': s}} or none, got {described(options)}")
+        super().reset(seed=None if seed is None else check_seed("seed", seed))
         self._steps = 0
-        if options and "state" in options:
+        if options:
             state = options["state"]
-            if not self.observation_space.contains(state):
-                raise ValueError(f"options: expected a state below {self.mdp.n_states}, got {state}")
+            if isinstance(state, (bool, np.bool_)) or not self.observation_space.contains(state):
+                raise ValueError(f"options: expected a state below {self.mdp.n_states}, got {described(state)}")
             self._state = int(state)
         else:
             self._state = self._draw(self.mdp.rho.cumsum())
@@ -65,8 +72,8 @@ class DeployedMDP(gymnasium.Env):
         """Take `action`: (state, reward, terminated, truncated, {})."""
         if self._state is None:
             raise RuntimeError("reset() starts an episode, and comes before step()")
-        if not self.action_space.contains(action):
-            raise ValueError(f"action: expected a whole number below {self.mdp.n_actions}, got {action}")
+        if isinstance(action, (bool, np.bool_)) or not self.action_space.contains(action):
+            raise ValueError(f"action: expected a whole number below {self.mdp.n_actions}, got {described(action)}")
         state, self._steps = self._state, self._steps + 1
         reward = 0.0
         if not self.mdp.terminal[state]:

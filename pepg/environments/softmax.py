@@ -16,8 +16,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..arguments import check_distributions, check_finite, check_gamma
-from ..mdp import MDP, PeMDP, softmax
+from ..arguments import (
+    check_array,
+    check_count,
+    check_distributions,
+    check_finite,
+    check_gamma,
+    check_generator,
+    check_leading,
+    check_non_negatives,
+    check_policy,
+    check_size,
+    described,
+)
+from ..mdp import MDP, PeMDP, check_env, softmax
 
 # How many axes of an argument belong to one environment; the others lead.
 CORE_AXES = {
@@ -25,7 +37,7 @@ CORE_AXES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SoftmaxPeMDP(PeMDP):
     r"""Transitions softmax in, and rewards affine in, the deployed policy.
 
@@ -54,7 +66,7 @@ class SoftmaxPeMDP(PeMDP):
     _last: list = field(default_factory=list, init=False, repr=False)  # the last policy and its transitions, if any
 
     def __post_init__(self):
-        rewards = np.asarray(self.rewards, dtype=float)
+        rewards = check_array("rewards", self.rewards)
         if rewards.ndim < 2:
             raise ValueError(f"rewards: expected shape (..., S, A), got {rewards.shape}")
         s, a = rewards.shape[-2:]
@@ -81,7 +93,16 @@ class SoftmaxPeMDP(PeMDP):
         return self.rewards.shape[-1]
 
     def select(self, index):
-        """The environments at `index` of the leading axes: an integer, a slice, a mask or integers, with repetition."""
+        """The environments at `index` of the leading axes: an integer, a slice, a mask or integers, with repetition.
+
+        Raises ValueError for an index that leads to none of them.
+        """
+        try:
+            known = np.empty(self.lead, dtype=bool)[index].size > 0
+        except (IndexError, TypeError, ValueError):
+            known = False
+        if not known or index is None or isinstance(index, bool):
+            raise ValueError(f"index: expected an index into the leading axes {self.lead}, got {described(index)}")
         arrays = {}
         for name, axes in CORE_AXES.items():
             array = getattr(self, name)
@@ -104,6 +125,11 @@ class SoftmaxPeMDP(PeMDP):
         P.flags.writeable = False
         self._last[:] = policy.copy(), P
         return P
+
+    def check_policy(self, policy, name="policy"):
+        policy = check_policy(policy, self.n_states, self.n_actions, name)
+        check_leading(name, policy.shape[:-2], self.lead, "the environments")
+        return policy
 
     def respond(self, policy):
         policy = self.check_policy(policy)
@@ -196,9 +222,8 @@ class SoftmaxPeMDP(PeMDP):
         The rows of P' and P'' sum to zero, so they cost half the span of what they multiply; that of V' is at most twice
         its maximum.
         """
-        entropy = check_finite("entropy", entropy, ())
-        if (entropy < 0.0).any():
-            raise ValueError(f"entropy: expected a coefficient >= 0, got {entropy}")
+        entropy = check_non_negatives("entropy", entropy)
+        check_leading("entropy", entropy.shape, self.lead, "the environments")
         transition, reward = self.lipschitz_constants()
         low, high = self.reward_range()
         span, rest, nats = high - low, 1.0 - self.gamma, np.log(self.n_actions)
@@ -221,8 +246,12 @@ def random_softmax_pemdp(
 
     rng : a ``numpy.random.Generator``
     """
-    lead = () if count is None else (count,)
-    s, a = n_states, n_actions
+    check_generator("rng", rng)
+    s, a, gamma = check_count("n_states", n_states), check_count("n_actions", n_actions), check_gamma(gamma)
+    lead = () if count is None else (check_count("count", count),)
+    for name, strength in (("transition_strength", transition_strength), ("reward_strength", reward_strength)):
+        check_leading(name, check_finite(name, strength, ()).shape, lead, "the environments")
+    check_size("n_states", (s * a) ** 2 * s * (lead[0] if lead else 1), "entries of a response's slope")
     scale = 1.0 / np.sqrt(s * a)
     return SoftmaxPeMDP(
         logits=rng.normal(0.0, 1.5, (*lead, s, a, s)),
@@ -242,11 +271,14 @@ def pigou(intercepts=(-1.0, 0.0), slopes=(0.0, 1.0), gamma=0.0):
     The defaults are Pigou's example, a road of constant cost 1 and one whose cost is its share of the traffic. See
     :func:`congestion_policies`.
     """
-    slopes = np.asarray(slopes, dtype=float)
+    intercepts, slopes = check_finite("intercepts", intercepts, (2,)), check_finite("slopes", slopes, (2,))
+    for name, pair in (("intercepts", intercepts), ("slopes", slopes)):
+        if pair.ndim > 1:
+            raise ValueError(f"{name}: expected one number for each of the two roads, got shape {pair.shape}")
     return SoftmaxPeMDP(
         logits=np.zeros((1, 2, 1)),
         logit_map=np.zeros((1, 2, 1, 1, 2)),
-        rewards=np.asarray(intercepts, dtype=float)[None],
+        rewards=intercepts[None],
         reward_map=-np.diag(slopes)[None, :, None, :],
         gamma=gamma,
         rho=np.ones(1),
@@ -261,6 +293,7 @@ def congestion_policies(env):
 
     Raises ValueError unless `env` has one state, two actions and rewards that fall with their own share only.
     """
+    check_env(env, SoftmaxPeMDP)
     fall = -(env.reward_strength * env.reward_map).reshape(env.n_states * env.n_actions, -1)
     if fall.shape != (2, 2) or fall[0, 1] or fall[1, 0] or not fall.sum() > 0.0 or (fall < 0.0).any():
         raise ValueError("env: expected one state, two actions and rewards that fall with the action's own share")

@@ -1,4 +1,9 @@
-"""Many runs: side by side, resumable, compared."""
+"""Many runs: side by side, resumable, at equal expense."""
+
+try:
+    import joblib  # noqa: F401 (what every module here needs, of the extra)
+except ImportError as error:
+    raise ImportError("pepg.experiments needs the package joblib: pip install pepg[sweep]") from error
 
 from .budgets import (
     budget_curve,
@@ -11,7 +16,6 @@ from .budgets import (
     plus_minus,
     value_at,
 )
-from .comparison import compare, stable_and_optimal
 from .instances import random_instances
 from .sweeps import parallel, runs, sweep
 
@@ -20,7 +24,6 @@ __all__ = [
     "budget_difference",
     "budget_grid",
     "budget_table",
-    "compare",
     "mean_interval",
     "paid_for",
     "paired_difference",
@@ -28,7 +31,6 @@ __all__ = [
     "plus_minus",
     "random_instances",
     "runs",
-    "stable_and_optimal",
     "sweep",
     "value_at",
 ]

@@ -7,6 +7,22 @@ iterate that it paid for in full: a method of three deployments an iteration has
 import numpy as np
 from scipy import stats
 
+from ..algorithms import Run
+from ..arguments import (
+    check_array,
+    check_choice,
+    check_count,
+    check_finite,
+    check_instance,
+    check_level,
+    check_mapping,
+    check_non_negative,
+    check_non_negatives,
+    check_number,
+    check_sequence,
+    described,
+)
+
 UNITS = ("deployments", "samples")
 
 
@@ -15,7 +31,10 @@ def mean_interval(samples, axis=-1, level=0.95):
 
     Returns three arrays without `axis`.
     """
-    samples = np.asarray(samples, dtype=float)
+    samples, level = check_finite("samples", samples, ()), check_level("level", level)
+    if not samples.ndim:
+        raise ValueError("samples: expected at least one axis, got a number")
+    axis = int(check_number("axis", axis, f"an axis of {samples.ndim}", lambda k: k == int(k) and -samples.ndim <= k < samples.ndim))
     n = samples.shape[axis]
     mean = samples.mean(axis=axis)
     if n < 2:
@@ -26,8 +45,10 @@ def mean_interval(samples, axis=-1, level=0.95):
 
 def plus_minus(interval):
     """Mean and half-width of an interval (mean, low, high)."""
-    mean, low, high = interval
-    return mean, (high - low) / 2
+    if not (isinstance(interval, (tuple, list, np.ndarray)) and len(interval) == 3):
+        raise ValueError(f"interval: expected (mean, low, high), got {described(interval)}")
+    mean, low, high = (check_array("interval", end) for end in interval)
+    return mean[()], ((high - low) / 2)[()]
 
 
 def paired_difference(first, second, axis=-1, level=0.95):
@@ -35,7 +56,7 @@ def paired_difference(first, second, axis=-1, level=0.95):
 
     Raises ValueError where the two do not have the same shape.
     """
-    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    first, second = check_finite("first", first, ()), check_finite("second", second, ())
     if first.shape != second.shape:
         raise ValueError(f"second: expected the shape of first, {first.shape}, got {second.shape}")
     return mean_interval(first - second, axis, level)
@@ -48,12 +69,12 @@ def paid_for(spent, quantity, budgets):
 
     Raises ValueError for a negative budget, or shapes that do not match.
     """
-    quantity = np.asarray(quantity)
-    spent = np.asarray(spent)
+    check_array("quantity", quantity)
+    quantity, spent = np.asarray(quantity), check_finite("spent", spent, ())
     if spent.ndim not in (1, quantity.ndim) or spent.shape != quantity.shape[: spent.ndim]:
-        raise ValueError(f"spent: expected shape {quantity.shape[:1]} or {quantity.shape}, got {spent.shape}")
-    budgets = np.asarray(budgets)
-    if budgets.ndim != 1 or not (budgets >= 0).all():
+        raise ValueError(f"spent: expected shape {quantity.shape[:1]} or {quantity.shape}, got {spent.shape} for quantity")
+    budgets = check_array("budgets", budgets)
+    if budgets.ndim != 1 or not budgets.size or not (budgets >= 0).all():
         raise ValueError(f"budgets: expected numbers >= 0, got {budgets}")
     if spent.ndim == 1:
         return quantity[np.searchsorted(spent, budgets, side="right") - 1]
@@ -71,6 +92,7 @@ def value_at(run, budgets, unit="deployments"):
 
 def budget_grid(run, points, unit="samples"):
     """`points` budgets evenly from 0 to the most that every one of the runs side by side in `run` has spent."""
+    points = check_count("points", points)
     return np.linspace(0, np.min(_spent(run, unit)[-1]), points)
 
 
@@ -84,7 +106,10 @@ def budget_curve(run, budgets, unit="deployments", **labels):
 
 def budget_difference(run, other, budget, unit="deployments"):
     """Mean and the ends of the 95 % interval, paired over seeds, of the value of `run` less that of `other` at one budget."""
-    values, others = (value_at(one, [budget], unit)[0] for one in (run, other))
+    budget = check_non_negative("budget", budget)
+    values, others = (value_at(check_instance(name, one, Run), [budget], unit)[0] for name, one in (("run", run), ("other", other)))
+    if values.shape != others.shape:
+        raise ValueError(f"other: expected as many seeds as run, {values.shape}, got {others.shape}")
     return paired_difference(values, others)
 
 
@@ -95,8 +120,15 @@ def budget_table(runs, names, budgets):
     """
     import pandas as pd  # here, so that a worker need not load it
 
+    names = check_sequence("names", names, "names of columns")
+    for unit, some in check_mapping("budgets", budgets, "list of budgets").items():
+        check_choice("budgets", unit, UNITS)
+        check_non_negatives("budgets", some)
     rows = []
-    for labels, run in runs.items():
+    for labels, run in check_mapping("runs", runs, "Run").items():
+        if not isinstance(labels, tuple) or len(labels) != len(names):
+            raise ValueError(f"runs: expected keys with a label for each of {names}, got {described(labels)}")
+        check_instance("runs", run, Run)
         row = dict(zip(names, labels, strict=True))
         for unit, some in budgets.items():
             for budget, values in zip(some, value_at(run, some, unit)):
@@ -107,6 +139,5 @@ def budget_table(runs, names, budgets):
 
 
 def _spent(run, unit):
-    if unit not in UNITS:
-        raise ValueError(f"unit: expected one of {', '.join(map(repr, UNITS))}, got {unit!r}")
-    return np.asarray(getattr(run, unit))
+    check_instance("run", run, Run)
+    return np.asarray(getattr(run, check_choice("unit", unit, UNITS)))

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from ..arguments import check_count, check_gamma, check_seed, check_sequence, check_vector
 from ..environments import random_softmax_pemdp
 
 
@@ -16,7 +17,13 @@ def random_instances(seed, states, actions, gammas, strengths, count):
     Yields (labels, env, rng): the labels are columns of a table (states, actions, gamma, kappa_P, kappa_r), rng is the batch's
     generator, to draw policies from.
     """
-    sizes = list(product(states, actions, gammas))
+    count, seed = check_count("count", count), check_seed("seed", seed)
+    states, actions = ([check_count(name, n) for n in check_sequence(name, some, "counts")] for name, some in (("states", states), ("actions", actions)))
+    gammas = [check_gamma(gamma, "gammas") for gamma in check_sequence("gammas", gammas, "discounts")]
+    return _batches(seed, list(product(states, actions, gammas)), check_vector("strengths", strengths), count)
+
+
+def _batches(seed, sizes, strengths, count):
     for (n, m, gamma), child in zip(sizes, np.random.SeedSequence(seed).spawn(len(sizes))):
         rng = np.random.default_rng(child)
         kappa_P, kappa_r = rng.choice(strengths, (2, count))

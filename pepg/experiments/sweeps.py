@@ -5,9 +5,13 @@ stores each run as soon as it has ended, and gives one tidy table. What a case g
 neither the number of workers nor the order in which they end changes a result. A worker's BLAS runs one thread.
 """
 
+import os
 import re
 import sys
+import threading
+import time
 import traceback
+import warnings
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import fields
@@ -19,9 +23,13 @@ import numpy as np
 from tqdm import tqdm
 
 from ..algorithms import Run
+from ..arguments import check_function, check_instance, check_mapping, check_number, check_sequence, described
 from ..mdp import PeMDP
 from .files import write_whole
 from .fingerprint import fingerprint
+
+ANSWER = 10  # seconds that a cluster's scheduler has to answer
+WATCH = 1.0  # seconds between two looks of a worker at whether its parent lives
 
 
 def sweep(algorithms, environments, seeds, folder, jobs=None, cluster=None):
@@ -60,25 +68,26 @@ def runs(algorithms, environments, seeds, folder, jobs=None, cluster=None):
         settings, the environment and the seed. It is written as soon as the cell has ended, so that an interrupted sweep
         goes on where it was, and a changed setting is run anew.
 
-    A cell that fails stops no other: all others end and are stored, and then a RuntimeError names the first that failed.
-    Raises ValueError for arguments that are no sweep.
+    A file that is damaged is named in a warning, and its cell run again. A cell that fails stops no other: all others end and
+    are stored, and then a RuntimeError names the first that failed. Raises ValueError for arguments that are no sweep.
     """
-    seeds = list(seeds)
-    _check_sweep(algorithms, environments, seeds)
+    seeds = _check_sweep(algorithms, environments, seeds, folder)
     swept = {name: fingerprint(algorithm) for name, algorithm in algorithms.items()}
     worlds = {name: fingerprint(env) for name, env in environments.items()}
     files = {}
-    for algorithm, environment, seed in product(algorithms, environments, map(int, seeds)):
+    for algorithm, environment, seed in product(algorithms, environments, seeds):
         key = joblib.hash([algorithm, swept[algorithm], environment, worlds[environment], seed])
         readable = re.sub(r"[^\w.=-]+", "-", f"{algorithm}_{environment}_{seed}")
         files[algorithm, environment, seed] = Path(folder) / f"{readable}_{key[:16]}.npz"
-    missing = [cell for cell, file in files.items() if not file.exists()]
+    found = {cell: _stored(file) for cell, file in files.items()}
+    missing = [cell for cell, run in found.items() if run is None]
     cases = [(algorithms[algorithm], environments[environment], seed) for algorithm, environment, seed in missing]
     failures = {}
     for index, (run, failure) in _as_completed(_run_cell, cases, jobs, cluster):
         if failure is None:
             arrays = {field.name: getattr(run, field.name) for field in fields(Run)}
-            write_whole(files[missing[index]], lambda partial, arrays=arrays: np.savez(partial, **arrays))
+            write_whole(files[missing[index]], lambda partial, arrays=arrays: _save(partial, arrays))
+            found[missing[index]] = run
         else:
             failures[index] = failure
     if failures:
@@ -87,22 +96,38 @@ def runs(algorithms, environments, seeds, folder, jobs=None, cluster=None):
             f"{len(failures)} of {len(files)} cells failed, the others are stored in {folder}. The first is algorithm "
             f"{algorithm!r}, environment {environment!r}, seed {seed}:\n{failure}"
         )
-    return {cell: _load(file) for cell, file in files.items()}
+    return found
 
 
-def _check_sweep(algorithms, environments, seeds):
+def _check_sweep(algorithms, environments, seeds, folder):
+    """The seeds as a list of whole numbers, each once."""
+    check_folder("folder", folder)
+    for names, given, kind in (("algorithms", algorithms, "function"), ("environments", environments, "PeMDP")):
+        check_mapping(names, given, kind)
     for name, algorithm in algorithms.items():
         if not callable(algorithm):
-            raise ValueError(f"algorithms: expected functions of an environment and a seed, got {algorithm!r} for {name!r}")
+            raise ValueError(f"algorithms: expected functions of an environment and a seed, got {described(algorithm)} for {name!r}")
     for name, env in environments.items():
         if not isinstance(env, PeMDP):
-            raise ValueError(f"environments: expected a PeMDP, got {env!r} for {name!r}")
+            raise ValueError(f"environments: expected a PeMDP, got {described(env)} for {name!r}")
+    seeds = check_sequence("seeds", seeds, "whole numbers")
     for seed in seeds:
-        if not isinstance(seed, (int, np.integer)):
-            raise ValueError(f"seeds: expected whole numbers, got {seed!r}")
-    for name, given in (("algorithms", algorithms), ("environments", environments), ("seeds", seeds)):
-        if not given:
-            raise ValueError(f"{name}: expected at least one")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"seeds: expected whole numbers, got {described(seed)}")
+    twice = [seed for seed in seeds if seeds.count(seed) > 1]
+    if twice:
+        raise ValueError(f"seeds: expected each once, got {twice[0]} {len(twice)} times")
+    return [int(seed) for seed in seeds]
+
+
+def check_folder(name, folder):
+    """`folder` as a path that is a folder or can become one, or a ValueError."""
+    if not (isinstance(folder, (str, os.PathLike)) and os.fspath(folder)):
+        raise ValueError(f"{name}: expected the path of a folder, got {described(folder)}")
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name}: expected a folder, got the file {folder}")
+    return folder
 
 
 def _run_cell(case):
@@ -118,9 +143,21 @@ def _run_cell(case):
     return run, None
 
 
-def _load(file):
-    with np.load(file) as arrays:
-        return Run(**arrays)
+def _save(path, arrays):
+    with open(path, "wb") as handle:  # a name would get the suffix .npz
+        np.savez(handle, **arrays)
+
+
+def _stored(file):
+    """The run that `file` holds, None where there is none or it cannot be read."""
+    try:
+        with np.load(file) as arrays:
+            return Run(**arrays)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever reading a damaged archive comes upon
+        warnings.warn(f"{file} is damaged, and its cell runs again ({type(error).__name__}: {error})", stacklevel=4)
+        return None
 
 
 def parallel(function, cases, jobs=None, cluster=None):
@@ -132,8 +169,12 @@ def parallel(function, cases, jobs=None, cluster=None):
         LOKY_MAX_CPU_COUNT); 1: this process itself, where a debugger can follow
     cluster : the address or ``distributed.Client`` of a dask cluster whose workers have this package, instead of `jobs`
 
-    An exception in a case stops the others and is raised, with a note that says which case it was.
+    An exception in a case stops the others and is raised, with a note that says which case it was. Workers end when this process
+    does, however it ends. Raises ValueError for a cluster that does not answer within ten seconds.
     """
+    check_function("function", function)
+    if isinstance(cases, (str, bytes, dict)) or not hasattr(cases, "__iter__"):
+        raise ValueError(f"cases: expected a sequence of cases, got {described(cases)}")
     cases = list(cases)
     results = [None] * len(cases)
     for index, result in _as_completed(function, cases, jobs, cluster):
@@ -144,16 +185,17 @@ def parallel(function, cases, jobs=None, cluster=None):
 def _as_completed(function, cases, jobs, cluster):
     """Yield (index, result) of every case, in the order in which they end."""
     if cluster is not None and jobs is not None:
-        raise ValueError(f"jobs: a cluster counts its own workers, expected None with one, got {jobs}")
-    if jobs is not None and not (jobs == int(jobs) and jobs >= 1):
-        raise ValueError(f"jobs: expected a number of processes >= 1, or None, got {jobs}")
+        raise ValueError(f"jobs: a cluster counts its own workers, expected None with one, got {described(jobs)}")
+    if jobs is not None:
+        jobs = int(check_number("jobs", jobs, "a number of processes >= 1, or None", lambda n: n >= 1 and n == int(n)))
     tasks = [joblib.delayed(_numbered)(function, index, case) for index, case in enumerate(cases)]
     if not tasks:
         return
     with _client(cluster) as client:
         if client is None:
             count = min(jobs or joblib.cpu_count(), len(tasks))
-            workers = {"backend": "loky", "n_jobs": count, "inner_max_num_threads": 1, "initializer": _hide_terminal}
+            workers = {"backend": "loky", "n_jobs": count, "inner_max_num_threads": 1}
+            workers |= {"initializer": _begin_worker, "initargs": (os.getpid(),)}
         else:
             workers = {"backend": "dask", "client": client}
         with joblib.parallel_config(**workers):
@@ -162,9 +204,17 @@ def _as_completed(function, cases, jobs, cluster):
         yield from tqdm(pool(tasks), total=len(tasks), leave=False, disable=None)
 
 
-def _hide_terminal():
-    """In a worker: no progress bars of the cases' own, which would write over the one that counts the cases."""
+def _begin_worker(parent):
+    """In a worker: no progress bars of the cases' own, which would write over the one that counts the cases; an end with the parent."""
     sys.stderr.isatty = lambda: False
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent):
+    """A parent that is killed cannot tell its workers, who would wait for it."""
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def _client(cluster):
@@ -173,7 +223,13 @@ def _client(cluster):
         return nullcontext(None)
     from distributed import Client  # the `dask` extra
 
-    return nullcontext(cluster) if isinstance(cluster, Client) else Client(cluster, set_as_default=False)
+    if isinstance(cluster, Client):
+        return nullcontext(cluster)
+    check_instance("cluster", cluster, str, "the address of a dask scheduler or a distributed.Client")
+    try:
+        return Client(cluster, set_as_default=False, timeout=ANSWER)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cluster: expected a scheduler that answers at {cluster} within {ANSWER} s, got {error}") from error
 
 
 def _numbered(function, index, case):

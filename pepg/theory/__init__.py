@@ -4,6 +4,8 @@ The tags R1 to R8 are those of the theory notebooks, which state and prove each 
 """
 
 from . import certificate, differences, estimators
+from .landscape import decoupled_landscape
+from .mixtures import hedge_bound, local_stability
 from .report import parts, promised_and_delivered, report
 from .results import (
     best_response_gain,
@@ -20,12 +22,15 @@ __all__ = [
     "Domination",
     "best_response_gain",
     "certificate",
+    "decoupled_landscape",
     "difference_terms",
     "differences",
     "domination_steps",
     "estimators",
     "gradient_domination",
     "gradient_parts",
+    "hedge_bound",
+    "local_stability",
     "parts",
     "performance_difference",
     "performative_shift",

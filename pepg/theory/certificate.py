@@ -48,6 +48,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import check_number, check_policy, described
 from ..environments.softmax import SoftmaxPeMDP
 
 CHUNK = 10_000  # boxes evaluated at a time
@@ -133,6 +134,22 @@ class _Instances:
         return mean, mean + h * np.abs(gradient).sum(axis=0) + 0.5 * h**2 * bend
 
 
+def box_bounds(env, policies, half_width):
+    r"""Upper bounds of :math:`V^\pi_\pi(\rho)` on boxes of policies of one two-action environment: (b,).
+
+    policies : (b, S, 2), the centres · half_width : of the boxes in every :math:`x_s = \pi(1|s)`; they lie in the cube
+
+    Raises ValueError for an environment of another kind or with leading axes, and for boxes that leave the cube.
+    """
+    if not isinstance(env, SoftmaxPeMDP) or env.n_actions != 2 or env.lead:
+        raise ValueError(f"env: expected one SoftmaxPeMDP with two actions, got {described(env)}")
+    half_width = check_number("half_width", half_width, "boxes within the cube of policies, of a half width in [0, 1/2]", lambda x: 0.0 <= x <= 0.5)
+    x = env.check_policy(policies, "policies")[..., 1].reshape(-1, env.n_states)
+    if not (np.minimum(x, 1.0 - x) >= half_width - 1e-12).all():
+        raise ValueError(f"half_width: expected boxes within the cube of policies, got {half_width}")
+    return _Instances(env).evaluate(np.zeros(len(x), int), x, half_width)[1]
+
+
 def certified_optimum(env, policies=None, tolerance=1e-4):
     r"""The global optimum of :math:`V^\pi_\pi(\rho)` in two-action environments, certified to `tolerance`.
 
@@ -146,11 +163,10 @@ def certified_optimum(env, policies=None, tolerance=1e-4):
     RuntimeError if boxes are left after 40 halvings or more than ten million are open at once.
     """
     if not isinstance(env, SoftmaxPeMDP) or env.n_actions != 2:
-        raise ValueError("env: expected a SoftmaxPeMDP with two actions")
-    if not (np.ndim(tolerance) == 0 and np.isfinite(tolerance) and tolerance > 0.0):
-        raise ValueError(f"tolerance: expected a finite number > 0, got {tolerance}")
+        raise ValueError(f"env: expected a SoftmaxPeMDP with two actions, got {described(env)}")
+    tolerance = check_number("tolerance", tolerance, "a finite number > 0", lambda x: x > 0.0)
     lead, n_states = env.lead, env.n_states
-    known = env.check_policy(env.uniform_policy() if policies is None else policies)[..., 1]
+    known = check_policy(env.uniform_policy() if policies is None else policies, n_states, 2, "policies")[..., 1]
     expected = (*lead, n_states)
     if known.shape[max(known.ndim - len(expected), 0) :] != expected[max(len(expected) - known.ndim, 0) :]:
         raise ValueError(f"policies: expected the leading axes {lead} of the environment last, got shape {known.shape + (2,)}")

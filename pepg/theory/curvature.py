@@ -8,8 +8,8 @@ kink within h the quotient depends on h and is not symmetric: :func:`asymmetry` 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from ..arguments import check_positive
-from ..mdp import softmax
+from ..arguments import check_instance, check_number, check_positive
+from ..mdp import check_env, softmax
 from ..performative import performative_gradient
 
 
@@ -19,7 +19,7 @@ def hessian(env, policy, width=1e-5):
     Raises ValueError for a policy with an entry of 0 or a leading axis, or a `width` that is not positive.
     """
     width = check_positive("width", width)
-    policy = env.check_policy(policy)
+    policy = check_env(env).check_policy(policy)
     if policy.ndim != 2 or not (policy > 0.0).all():
         raise ValueError(f"policy: expected one (S, A) policy, positive everywhere, got shape {policy.shape}, smallest entry {policy.min()}")
     logits = np.log(policy)
@@ -35,12 +35,15 @@ def hessian(env, policy, width=1e-5):
 
 def largest_eigenvalue(operator):
     """The eigenvalue of largest absolute value of a symmetric operator, to a thousandth, by Lanczos iteration from a fixed start."""
+    check_instance("operator", operator, LinearOperator)
     start = np.random.default_rng(0).normal(size=operator.shape[0])
     return eigsh(operator, k=1, which="LM", v0=start, tol=1e-3, return_eigenvectors=False)[0]
 
 
 def asymmetry(operator, scale):
     r""":math:`|u^\top H v - v^\top H u| / (\|u\| \|v\| |scale|)` for a random pair u, v: 0 for a symmetric operator."""
+    check_instance("operator", operator, LinearOperator)
+    scale = check_number("scale", scale, "a finite number other than 0", lambda x: x != 0)
     u, v = np.random.default_rng(1).normal(size=(2, operator.shape[0]))
     difference = u @ operator.matvec(v) - v @ operator.matvec(u)
     return abs(difference) / (np.linalg.norm(u) * np.linalg.norm(v) * abs(scale))

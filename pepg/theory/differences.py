@@ -8,17 +8,21 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import grad
 
-from ..mdp import softmax
+from ..arguments import check_finite, check_function, check_leading, check_non_negative, check_positive
+from ..environments.softmax import SoftmaxPeMDP
+from ..mdp import check_env, softmax
 from ..performative import performative_value
 
 
 def norm(array):
     """The Euclidean norm of the last two axes."""
-    return np.sqrt((array**2).sum(axis=(-2, -1)))
+    return np.sqrt((_matrices("array", array) ** 2).sum(axis=(-2, -1)))
 
 
 def inner(array, other):
     """The inner product of the last two axes."""
+    array, other = _matrices("array", array), _matrices("other", other)
+    check_leading("other", other.shape, array.shape, "array")
     return (array * other).sum(axis=(-2, -1))
 
 
@@ -32,7 +36,8 @@ def slopes(function, logits, width=1e-3):
 
     `function` takes logits with axes of its own in front, (4, S A, ..., S, A), and returns (4, S A, ...).
     """
-    logits = np.asarray(logits, dtype=float)
+    check_function("function", function)
+    logits, width = _matrices("logits", logits), check_positive("width", width)
     units = np.eye(logits.shape[-2] * logits.shape[-1]).reshape(-1, *(1,) * (logits.ndim - 2), *logits.shape[-2:])
     steps = width * np.array([-2.0, -1.0, 1.0, 2.0]).reshape(-1, *(1,) * (logits.ndim + 1))
     value = function(logits + steps * units)
@@ -42,11 +47,21 @@ def slopes(function, logits, width=1e-3):
 
 def central_differences(env, logits, entropy=0.0, width=1e-3):
     """:func:`slopes` of the performative value, (..., S, A)."""
+    logits = check_finite("logits", logits, (check_env(env).n_states, env.n_actions))
+    entropy = check_non_negative("entropy", entropy)
     return slopes(lambda near: performative_value(env, softmax(near), entropy), logits, width)
 
 
 def by_differentiation(env, logits, entropy=0.0):
-    r"""The gradient in logits (n, S, A) of :math:`V_\lambda(\rho)`, from its definition in n softmax PeMDPs, by automatic differentiation."""
+    r"""The gradient in logits (n, S, A) of :math:`V_\lambda(\rho)`, from its definition in n softmax PeMDPs, by automatic differentiation.
+
+    Raises ValueError for an environment of another kind, or logits that do not fit it.
+    """
+    logits = check_finite("logits", logits, (check_env(env, SoftmaxPeMDP).n_states, env.n_actions))
+    if logits.ndim != 3:
+        raise ValueError(f"logits: expected shape (n, {env.n_states}, {env.n_actions}), got {logits.shape}")
+    check_leading("logits", logits.shape[:-2], env.lead, "the environments")
+    entropy = check_non_negative("entropy", entropy)
 
     def total(logits):
         weights = anp.exp(logits)
@@ -61,4 +76,11 @@ def by_differentiation(env, logits, entropy=0.0):
         value = anp.linalg.solve(np.eye(r.shape[1]) - env.gamma * chain, paid[..., None])[..., 0]
         return anp.sum(env.rho * value)
 
-    return grad(total)(np.asarray(logits, dtype=float))
+    return grad(total)(logits)
+
+
+def _matrices(name, array):
+    array = check_finite(name, array, ())
+    if array.ndim < 2:
+        raise ValueError(f"{name}: expected shape (..., S, A), got {array.shape}")
+    return array

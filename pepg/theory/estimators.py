@@ -6,8 +6,10 @@ Weights on the scores that look alike have different means: notebook 03 derives 
 import numpy as np
 from scipy import stats
 
+from ..arguments import check_count, check_discount, check_finite, check_function, check_instance, check_level
 from ..data import gradient_estimates, sample_trajectories
-from ..mdp import PeMDP, to_logits
+from ..mdp import MDP, PeMDP, check_env, to_logits
+from ..performative import Deployment
 from .differences import inner, norm
 
 CHUNK = 10_000  # trajectories sampled at a time
@@ -20,6 +22,7 @@ class WithoutTransitions(PeMDP):
     """
 
     def __init__(self, env):
+        check_env(env)
         self.env, self.n_states, self.n_actions = env, env.n_states, env.n_actions
         self.gamma, self.rho = env.gamma, env.rho
 
@@ -27,12 +30,14 @@ class WithoutTransitions(PeMDP):
         return self.env.respond(policy)
 
     def response_gradient(self, policy, occupancy, value):
+        value = check_finite("value", value, (self.n_states,))
         return self.env.response_gradient(policy, occupancy, np.zeros_like(value))
 
 
 def visits(mdp, policy, horizon, discount):
     r"""Visits of finitely many steps, :math:`\sum_{t<T} c^t \Pr(s_t = s, a_t = a)` for the `discount` c, (..., S, A)."""
-    policy = mdp.check_policy(policy)
+    policy = check_instance("mdp", mdp, MDP).check_policy(policy)
+    horizon, discount = check_count("horizon", horizon), check_discount("discount", discount)
     now, total = np.where(mdp.terminal, 0.0, mdp.rho), np.zeros(policy.shape)
     for t in range(horizon):
         pairs = now[..., None] * policy
@@ -48,6 +53,8 @@ def expected_update(env, here, visits):
 
     With undiscounted visits c it is the mean of an estimator that drops :math:`\gamma^t`.
     """
+    check_env(env), check_instance("here", here, Deployment)
+    visits = check_finite("visits", visits, here.policy.shape[-2:])
     score = visits * (here.mdp.backup(here.value) - here.value[..., None])
     score = score - here.policy * score.sum(axis=-1, keepdims=True)
     return score + to_logits(here.policy, env.response_gradient(here.policy, visits, here.value))
@@ -61,6 +68,8 @@ def estimates(env, here, weightings, count, horizon, rng):
 
     Trajectories are sampled 10,000 at a time. Raises ValueError for a count above that is no multiple of it.
     """
+    check_env(env), check_instance("here", here, Deployment), check_function("weightings", weightings)
+    count, horizon = check_count("count", count), check_count("horizon", horizon)
     if count > CHUNK and count % CHUNK:
         raise ValueError(f"count: expected at most {CHUNK} or a multiple of it, got {count}")
     found, chunk = {}, min(count, CHUNK)
@@ -77,6 +86,10 @@ def coefficient(estimates, exact, part, level=0.99):
     :math:`1 + \langle e, g_P \rangle / \|g_P\|^2` for the mean error e: 1 where the part is whole and 0 where it is lost. Returns
     the coefficient and the ends of its normal interval.
     """
+    estimates, exact, part = _gradients(estimates, exact, part)
+    level = check_level("level", level)
+    if not part.any():
+        raise ValueError("part: expected a part other than 0, got zeros")
     each = 1.0 + inner(estimates - exact, part) / norm(part) ** 2
     half = stats.norm.isf((1.0 - level) / 2.0) * each.std(ddof=1) / np.sqrt(len(each))
     return each.mean(), each.mean() - half, each.mean() + half
@@ -88,7 +101,20 @@ def power(estimates, part, count, level=0.99):
     For :func:`pepg.data.hotelling` at `level`, from the noncentral :math:`\chi^2` distribution with the covariance of `estimates`
     (n, S, A).
     """
+    estimates, _, part = _gradients(estimates, part, part)
+    count, level = check_count("count", count), check_level("level", level)
     free = estimates[..., :-1].reshape(len(estimates), -1)
     lost = part[..., :-1].ravel()
     distance = count * lost @ np.linalg.solve(np.cov(free.T).reshape(lost.size, lost.size), lost)
     return stats.ncx2.sf(stats.chi2.isf(1.0 - level, lost.size), lost.size, distance)
+
+
+def _gradients(estimates, exact, part):
+    """Estimates (n, S, A), at least two, with gradients (S, A)."""
+    part = check_finite("part", part, ())
+    if part.ndim != 2:
+        raise ValueError(f"part: expected a gradient (S, A), got shape {part.shape}")
+    estimates, exact = check_finite("estimates", estimates, part.shape), check_finite("exact", exact, part.shape)
+    if estimates.ndim != 3 or len(estimates) < 2:
+        raise ValueError(f"estimates: expected shape (n, {part.shape[0]}, {part.shape[1]}) with n >= 2, got {estimates.shape}")
+    return estimates, exact, part

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..mdp import best_response
+from ..arguments import check_count, check_mapping
+from ..mdp import best_response, check_env
 from ..performative import performative_gradient, performative_value
 from .differences import central_differences, norm
 from .results import best_response_gain, gradient_domination, gradient_parts, performance_difference
@@ -15,6 +16,7 @@ def report(env, optimum, count=20):
     exact gradient against central differences, relative; R5 with `optimum` (S, A) as :math:`\pi_O`, how many of the policies break
     the bound. An environment for which one fails has an error in its derivative.
     """
+    optimum, count = check_env(env).check_policy(optimum, "optimum"), check_count("count", count)
     policies, others = env.random_policies(range(count), scale=1.0), env.random_policies(range(count, 2 * count), scale=1.0)
     left, right = performance_difference(env, policies, others)
     identity = np.abs(left - right).max() / max(np.abs(left).max(), 1e-300)
@@ -35,8 +37,10 @@ def parts(env, policies):
     """A dict for each of `policies` (a dict of (S, A) by name): its value, the norms of the gradient's three parts, and the gain that a
     best response promises in the environment that it has brought about (0 where it is stable).
     """
+    check_mapping("policies", policies, "policy")
     rows = []
     for name, policy in policies.items():
+        policy = check_env(env).check_policy(policy, f"policies: {name}")
         sizes = [float(norm(part)) for part in gradient_parts(env, policy)]
         columns = "policy's part", "rewards' part", "transitions' part"
         value, gain = float(performative_value(env, policy)), float(best_response_gain(env, policy))
@@ -46,6 +50,7 @@ def parts(env, policies):
 
 def promised_and_delivered(env, policy):
     """The value of `policy`, what a best response to its environment promises there, and what that delivers once deployed."""
+    policy = check_env(env).check_policy(policy)
     frozen = env.respond(policy)
     response = best_response(frozen)
     return performative_value(env, policy), frozen.expected_return(response), performative_value(env, response)

@@ -7,7 +7,8 @@ theory notebooks, which state and prove each result.
 
 import numpy as np
 
-from ..mdp import best_response, to_logits
+from ..arguments import check_lipschitz
+from ..mdp import best_response, check_env, to_logits
 from ..performative import deploy
 
 
@@ -21,7 +22,7 @@ def performance_difference(env, policy, other):
 
     for `policy` π and `other` π'. An identity: the sides differ by rounding.
     """
-    new, old = deploy(env, policy), deploy(env, other)
+    new, old = deploy(env, policy), deploy(env, env.check_policy(other, "other"))
     occupancy = old.mdp.occupancy(new.policy)
     advantage = old.mdp.backup(old.value) - old.value[..., None]
     shift = new.mdp.backup(new.value) - old.mdp.backup(new.value)
@@ -38,11 +39,11 @@ def performative_shift(env, policy, other, lipschitz):
 
     `lipschitz` is :math:`(L_P, L_r)` in the Euclidean norm of policies, e.g. ``env.lipschitz_constants()``.
     """
-    new, old = deploy(env, policy), deploy(env, other)
+    transition, reward = check_lipschitz(lipschitz)
+    new, old = deploy(env, policy), deploy(env, env.check_policy(other, "other"))
     occupancy = old.mdp.occupancy(new.policy)
     advantage = old.mdp.backup(old.value) - old.value[..., None]
     left = np.abs(new.expected_return - old.expected_return - (occupancy * advantage).sum(axis=(-2, -1)))
-    transition, reward = lipschitz
     distance = np.sqrt(((new.policy - old.policy) ** 2).sum(axis=(-2, -1)))
     span = new.value.max(axis=-1) - new.value.min(axis=-1)
     return left, (reward + env.gamma * transition * span / 2.0) * distance / (1.0 - env.gamma)
@@ -75,7 +76,9 @@ def gradient_domination(env, policy, optimum):
     The norm and the minimum are over the states that :math:`d^{\pi_O}_\pi` visits: the others, terminal states among
     them, do not enter the proof. `policy` is a softmax policy, positive everywhere. Returns left, right, residual.
     """
-    here, best = deploy(env, policy), deploy(env, optimum)
+    here, best = deploy(env, policy), deploy(env, env.check_policy(optimum, "optimum"))
+    if not (here.policy > 0.0).all():
+        raise ValueError(f"policy: expected one that is positive everywhere, got the smallest entry {here.policy.min():g}")
     occupancy = here.mdp.occupancy(best.policy)
     visits, reached = here.occupancy.sum(axis=-1), occupancy.sum(axis=-1)
     advantage = here.mdp.backup(here.value) - here.value[..., None]
@@ -96,6 +99,7 @@ def stability_gap(env, stable, optimum, lipschitz):
     :math:`V(\pi_O) - V(\pi_S)` against the right-hand side of R2 at :math:`(\pi_O, \pi_S)`: the advantage term of R1 is
     not positive where :math:`\pi_S` is a best response to its own environment.
     """
+    optimum, stable = (check_env(env).check_policy(policy, name) for policy, name in ((optimum, "optimum"), (stable, "stable")))
     _, right = performative_shift(env, optimum, stable, lipschitz)
     return deploy(env, optimum).expected_return - deploy(env, stable).expected_return, right
 
@@ -116,6 +120,9 @@ def promise_and_shift(env, policies):
     promises, and :math:`\sum d^{\pi_{t+1}}_{\pi_t} [ r_{\pi_{t+1}} - r_{\pi_t} + \gamma (P_{\pi_{t+1}} - P_{\pi_t})
     V^{\pi_{t+1}}_{\pi_{t+1}} ]`, (T, ...) each: a value is what was promised plus the shift.
     """
+    policies = check_env(env).check_policy(policies, "policies")
+    if policies.ndim < 3 or len(policies) < 2:
+        raise ValueError(f"policies: expected at least two, of shape (T + 1, ..., S, A), got shape {policies.shape}")
     deployed = [deploy(env, policy) for policy in policies]
     promised, shifts = [], []
     for before, after in zip(deployed, deployed[1:]):

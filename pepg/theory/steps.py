@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..arguments import check_lipschitz
 from ..performative import deploy
 
 
@@ -32,7 +33,7 @@ def difference_terms(env, policy, other):
 
     for `policy` π and `other` π'. They add up to the difference of the two performative values.
     """
-    new, old = deploy(env, policy), deploy(env, other)
+    new, old = deploy(env, policy), deploy(env, env.check_policy(other, "other"))
     occupancy = old.mdp.occupancy(new.policy)
     terms = (old.mdp.backup(old.value) - old.value[..., None], *_shift(new, old))
     return np.stack([(occupancy * term).sum(axis=(-2, -1)) for term in terms])
@@ -52,13 +53,13 @@ def shift_steps(env, policy, other, lipschitz):
 
     `lipschitz` is :math:`(L_P, L_r)` as in :func:`pepg.theory.performative_shift`.
     """
-    new, old = deploy(env, policy), deploy(env, other)
+    transition, reward = check_lipschitz(lipschitz)
+    new, old = deploy(env, policy), deploy(env, env.check_policy(other, "other"))
     occupancy, (rewards, drift) = old.mdp.occupancy(new.policy), _shift(new, old)
     half_span = np.ptp(new.value, axis=-1) / 2.0
     moved = env.gamma * np.abs(new.mdp.P - old.mdp.P).sum(axis=-1) * half_span[..., None, None]
     inside = [np.abs(rewards + drift), np.abs(rewards) + np.abs(drift), np.abs(rewards) + moved]
     worst = np.abs(rewards).max(axis=(-2, -1)) + moved.max(axis=(-2, -1))
-    transition, reward = lipschitz
     bound = (reward + env.gamma * transition * half_span) * _length(new.policy - old.policy)
     first = np.abs((occupancy * (rewards + drift)).sum(axis=(-2, -1)))
     summed = [(occupancy * part).sum(axis=(-2, -1)) for part in inside]
@@ -74,9 +75,9 @@ def sharp_shift(env, policy, other, lipschitz):
     never above that of :func:`pepg.theory.performative_shift`: :math:`\|P_\pi - P_{\pi'}\|_1 \le 2 \tanh(\tfrac12 L_P \|\pi - \pi'\|_2)`.
     Meant for :class:`pepg.SoftmaxPeMDP` and its ``lipschitz_constants()``.
     """
+    transition, reward = check_lipschitz(lipschitz)
     new = deploy(env, policy)
-    distance = _length(new.policy - env.check_policy(other))
-    transition, reward = lipschitz
+    distance = _length(new.policy - env.check_policy(other, "other"))
     moved = 2.0 * np.tanh(transition * distance / 2.0)
     return (reward * distance + env.gamma * moved * np.ptp(new.value, axis=-1) / 2.0) / (1.0 - env.gamma)
 
@@ -114,7 +115,9 @@ def domination_steps(env, policy, optimum):
     Factors and sums are over the states that x visits, as in :func:`pepg.theory.gradient_domination`. `policy` is positive everywhere.
     """
     here = deploy(env, policy)
-    reached = here.mdp.occupancy(env.check_policy(optimum))
+    if not (here.policy > 0.0).all():
+        raise ValueError(f"policy: expected one that is positive everywhere, got the smallest entry {here.policy.min():g}")
+    reached = here.mdp.occupancy(env.check_policy(optimum, "optimum"))
     visits, arrivals = here.occupancy.sum(axis=-1), reached.sum(axis=-1)
     seen = arrivals > 0.0
     advantage = here.mdp.backup(here.value) - here.value[..., None]

@@ -1,0 +1,1 @@
+"""The companion as a book: what `make site` builds. No part of the package."""

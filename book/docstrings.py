@@ -1,0 +1,45 @@
+"""Docstrings as Sphinx reads them: `name : what it is`, one below the other, becomes a list, and a section's underlined name a rubric.
+
+So a docstring may have numpydoc's sections or none, and an entry may put shape, unit and meaning in one line.
+"""
+
+import re
+
+ITEM = re.compile(r"(\*{0,2}[^\W\d][\w, *]{0,60}?) : (.+)")
+NEXT = re.compile(r" · (?=[^\W\d][\w, ]{0,40} : )")
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", _process)
+    return {"parallel_read_safe": True}
+
+
+def _process(app, what, name, obj, options, lines):
+    lines[:] = listed([_without_substitutions(line) for line in lines])
+
+
+def listed(lines):
+    """The lines of a docstring with its items as definition lists and its sections as rubrics."""
+    text = []
+    for line, below in zip(lines, [*lines[1:], ""]):
+        in_item = bool(text) and text[-1].startswith("    ")
+        if re.fullmatch(r"-{3,}", line):
+            continue
+        if re.fullmatch(r"-{3,}", below):
+            text += [f".. rubric:: {line}", ""]
+            continue
+        for part in NEXT.split(line) if ITEM.match(line) else [line]:
+            item = ITEM.match(part)
+            if item:
+                text += ["", f"``{item[1]}``", f"    {item[2]}"]
+                in_item = True
+            elif in_item and part.strip():
+                text += [f"    {part.strip()}"]
+            else:
+                text += [part]
+    return text
+
+
+def _without_substitutions(line):
+    """Outside literals and mathematics a bar is a bar."""
+    return "".join(part if part.startswith("`") else re.sub(r"(?<!\\)\|", r"\\|", part) for part in re.split(r"(`+[^`]*`+)", line))

@@ -1,0 +1,171 @@
+"""The book before it is built: every public name has an example that runs, every claim a cell, every number of its pages a claim."""
+
+import doctest
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+from test_notebooks import NOTEBOOKS, decimals, parameters, stated
+from test_notebooks import claims as stored_claims
+
+from book import charts, pages, reference, stored
+from book.docstrings import _without_substitutions, listed
+
+PROJECT = Path(__file__).resolve().parent.parent
+COMPANION = stored.companion(PROJECT)
+PAGES = sorted([*(PROJECT / "book").glob("*.md"), *(PROJECT / "book" / "explore").glob("*.md")])
+PUBLIC = list(reference.public())
+each = pytest.mark.parametrize("notebook", COMPANION, ids=lambda notebook: notebook.name)
+
+
+# The reference
+
+
+@pytest.mark.parametrize("path", sorted(reference.EXAMPLES.glob("*.txt")), ids=lambda path: path.stem)
+def test_examples_run(path, monkeypatch, capsys):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with mpl.rc_context():
+        mpl.use("agg")
+        failed, tried = doctest.testfile(str(path), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert tried > 0 and failed == 0, capsys.readouterr().out
+
+
+def test_every_public_name_has_an_example():
+    """In book/examples/<namespace>.txt, under `@ name`, or in its docstring."""
+    lacking = [
+        f"{namespace}.{name}" for namespace, name, value in PUBLIC
+        if name not in reference.examples(namespace)[1] and ">>>" not in (value.__doc__ or "")
+    ]
+    assert lacking == []
+
+
+def test_every_public_name_is_documented():
+    assert [f"{namespace}.{name}" for namespace, name, value in PUBLIC if not (value.__doc__ or "").strip()] == []
+
+
+def test_examples_are_of_public_names():
+    given = {(path.stem, name) for path in reference.EXAMPLES.glob("*.txt") for name in reference.examples(path.stem)[1]}
+    assert given <= {(namespace, name) for namespace, name, _ in PUBLIC}
+
+
+def test_items_of_a_docstring_become_a_list():
+    lines = ["What it is.", "", "x : (S,), one thing", "    and more · of it", "y : another · z : a third", "", "Raises nothing."]
+    assert listed(lines) == [
+        "What it is.", "", "", "``x``", "    (S,), one thing", "    and more · of it", "", "``y``", "    another", "", "``z``", "    a third",
+        "", "Raises nothing.",
+    ]
+    assert listed(["Parameters", "----------", "P : transitions"]) == [".. rubric:: Parameters", "", "", "``P``", "    transitions"]
+    assert _without_substitutions("a |b| of `|c|` and :math:`|d|`") == r"a \|b\| of `|c|` and :math:`|d|`"
+
+
+# Notebooks, claims, figures
+
+
+@each
+def test_every_claim_is_found_in_the_cell_that_makes_it(notebook):
+    """The cell that a claim's link leads to makes claims, and later claims are not made earlier but for loops."""
+    cells = notebook.content["cells"]
+    assert len(notebook.claims) == len(stored_claims(notebook.name))
+    for row in notebook.claims:
+        assert ".claim(" in "".join(cells[row["cell"]]["source"]), row["statement"]
+
+
+@each
+def test_figures_of_a_page_are_links_to_the_published_ones(notebook, tmp_path):
+    notebook.stage(tmp_path)
+    staged = (tmp_path / f"{notebook.name}.ipynb").read_text(encoding="utf-8")
+    assert "image/png" not in staged
+    assert {f"../figures/{file}" for file in notebook.figures} == set(re.findall(r'src=\\"(\.\./figures/[^"\\]+\.png)', staged))
+    cells = json.loads(staged)["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if not cell["id"].startswith("claims-")]
+    assert sources == ["".join(cell["source"]) for cell in notebook.content["cells"]]
+
+
+def test_a_download_is_the_notebook_without_its_pictures(tmp_path):
+    notebook = next(notebook for notebook in COMPANION if notebook.figures)
+    notebook.write_download(tmp_path / "n.ipynb")
+    content = json.loads((tmp_path / "n.ipynb").read_text(encoding="utf-8"))
+    assert [cell["source"] for cell in content["cells"]] == [cell["source"] for cell in notebook.content["cells"]]
+    assert "image/png" not in (tmp_path / "n.ipynb").read_text(encoding="utf-8")
+
+
+def test_every_notebook_has_its_part():
+    assert {notebook.name for notebook in COMPANION} == set(NOTEBOOKS)
+    parts = {notebook.name: notebook.part for notebook in COMPANION}
+    assert set(parts.values()) == set(stored.PARTS)
+    assert parts["00_overview"] == "start" and parts["06a_ascent"] == "theory" and parts["18_strength"] == "experiments"
+    assert parts["21_your_own_environment"] == "own"
+
+
+def test_pages_name_every_notebook_and_claim(tmp_path):
+    pages.stage(PROJECT, tmp_path, COMPANION)
+    index = (tmp_path / "index.md").read_text(encoding="utf-8")
+    assert all(f"\nnotebooks/{notebook.name}\n" in index for notebook in COMPANION) and "@notebooks" not in index
+    claims = (tmp_path / "claims.md").read_text(encoding="utf-8")
+    assert claims.count("<tr><td") == sum(len(notebook.claims) for notebook in COMPANION)
+    gallery = (tmp_path / "gallery.md").read_text(encoding="utf-8")
+    assert all(f'src="figures/{file}"' in gallery for notebook in COMPANION for file in notebook.figures)
+
+
+# Written pages
+
+
+def test_every_number_of_a_page_is_claimed():
+    known = set().union(*(stated(stored_claims(name)) | parameters(name) for name in NOTEBOOKS))
+    for page in PAGES:
+        assert decimals(page.read_text(encoding="utf-8")) - known == set(), page.name
+
+
+def test_examples_of_a_page_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for block in re.findall(r"```python\n(.*?)```", (PROJECT / "book" / "adapt.md").read_text(encoding="utf-8"), re.S):
+        exec(block, names)
+    assert "all checks passed" in capsys.readouterr().out
+    assert names["left"] == pytest.approx(names["right"], rel=1e-6, abs=1e-10)
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "book" / "explore").glob("*.json")), ids=lambda path: path.stem)
+def test_a_chart_has_published_data(path):
+    """As they were published, and every column that the chart names is there."""
+    block = charts.chart(path.stem, PROJECT / "figures")
+    filled = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', block, re.S)[1])
+    tables = [part["values"] for part in _parts(filled) if isinstance(part.get("values"), str)]
+    published = {file.read_text(encoding="utf-8") for file in (PROJECT / "figures").glob("*.csv")}
+    assert tables and set(tables) <= published
+    columns = {name.strip('"') for table in tables for name in table.splitlines()[0].split(",")}
+    columns |= {name for table in tables for name in re.findall(r'"([^"]*)"', table.splitlines()[0])}
+    made = {name for part in _parts(filled) for name in _made(part)}
+    assert {part["field"] for part in _parts(filled) if isinstance(part.get("field"), str)} <= columns | made
+
+
+def _parts(part):
+    """Every object of a specification."""
+    if isinstance(part, dict):
+        yield part
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _parts(value)
+
+
+def _made(part):
+    """The fields that a transform adds, and those of the rows that the page's script puts in."""
+    names = part.get("as", [])
+    return [names] if isinstance(names, str) else [*names, "step"]
+
+
+def test_a_chart_of_a_file_that_is_gone_is_not_built(tmp_path):
+    with pytest.raises(FileNotFoundError, match="18_strength"):
+        charts.chart("gap", tmp_path)
+
+
+def test_a_notebook_without_figures_or_claims_is_a_page_too(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    shutil.copy(PROJECT / "notebooks" / "18_strength.ipynb", tmp_path / "notebooks" / "19_new.ipynb")
+    notebook = stored.Notebook(tmp_path / "notebooks" / "19_new.ipynb", {})
+    assert notebook.claims == [] and notebook.figures == []
+    notebook.stage(tmp_path / "staged")
+    assert "image/png" in (tmp_path / "staged" / "19_new.ipynb").read_text(encoding="utf-8")  # as it is stored
