@@ -24,6 +24,11 @@ def world(setting, draw=PAPERS):
     return pepg.Gridworld(eps=eps, n_followers=n_followers, beta=beta, seed=None if draw == PAPERS else int(draw))
 
 
+def worlds(settings, draws):
+    """[(setting, draw)], each setting on each draw; at ε = 0 no cell is redrawn, and all draws are one world."""
+    return [(setting, draw) for setting in settings for draw in draws if setting[0] > 0.0 or draw == PAPERS]
+
+
 def label(setting):
     return "ε = {:g}, {} followers, β = {:g}".format(*setting)
 

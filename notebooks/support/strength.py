@@ -112,11 +112,11 @@ def measure(case, pg_iterations, iterations, segment_points):
 
 
 def tabulate(sweeps, cases, results):
-    """A row for each setting of each sweep and each draw. sweeps : {name: [(x, setting)]}"""
+    """A row for each setting of each sweep and each draw, at ε = 0 of the one world. sweeps : {name: [(x, setting)]}"""
     by_case = {case[:2]: result for case, result in zip(cases, results)}
     draws = list(dict.fromkeys(draw for _, draw, *_ in cases))
     rows = [
-        {"sweep": sweep, "x": x, "draw": draw, **by_case[setting, draw]}
+        {"sweep": sweep, "x": x, "draw": draw, **by_case[setting, draw if setting[0] > 0.0 else PAPERS]}
         for sweep, points in sweeps.items() for x, setting in points for draw in draws
     ]
     return pd.DataFrame(rows).map(lambda x: round(float(x), 6) if isinstance(x, (float, np.floating)) else x)
