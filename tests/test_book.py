@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 from test_notebooks import NOTEBOOKS, decimals, parameters, stated
 from test_notebooks import claims as stored_claims
@@ -184,6 +185,15 @@ def _made(part):
     """The fields that a transform adds, and those of the rows that the page's script puts in."""
     names = part.get("as", [])
     return [names] if isinstance(names, str) else [*names, "step"]
+
+
+def test_the_gap_can_be_shown_at_every_setting():
+    """Its buttons are the sweeps that are published, and its slider reaches the last setting of each."""
+    controls = {part["name"]: part["bind"] for part in json.loads((charts.EXPLORE / "gap.json").read_text(encoding="utf-8"))["params"]}
+    table = pd.read_csv(PROJECT / "figures" / "18_strength_sweeps.csv")
+    assert controls["sweep"]["options"] == table["sweep"].unique().tolist()
+    assert controls["k"]["max"] >= table.groupby("sweep")["x"].nunique().max()
+    assert (table["draw"] == "paper's").sum() == len(table.groupby(["sweep", "x"]))
 
 
 def test_a_chart_of_a_file_that_is_gone_is_not_built(tmp_path):
