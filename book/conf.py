@@ -16,6 +16,7 @@ nb_render_markdown_format = "myst"
 nb_code_prompt_show = "Show the code"
 nb_code_prompt_hide = "Hide the code"
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
+myst_dmath_double_inline = True  # a displayed formula may stand within a paragraph, as in Jupyter
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header"]  # a notebook may skip a level of headings
 

@@ -15,11 +15,11 @@ EXAMPLES = Path(__file__).resolve().parent / "examples"
 # Title of each page and the namespaces on it, as a reader writes them. What is public twice has its entry where it comes first.
 PAGES = {
     "algorithms": ("Algorithms", ("pepg.algorithms",)),
-    "environments": ("Values, gradients and environments", ("pepg", "pepg.gymnasium")),
+    "environments": ("Values, gradients and environments", ("pepg", "pepg.gymnasium", "pepg.environments")),
     "theory": ("Theory", ("pepg.theory", "pepg.certificate", "pepg.theory.estimators", "pepg.theory.differences")),
     "data": ("Trajectories and models", ("pepg.data",)),
     "experiments": ("Experiments", ("pepg.experiments",)),
-    "companion": ("Figures and notebooks", ("pepg.figures", "pepg.companion")),
+    "companion": ("Figures and notebooks", ("pepg.figures", "pepg.companion", "pepg.companion.comparison")),
 }
 
 INTRODUCTION = """Reference
@@ -50,9 +50,10 @@ def public():
 
 
 def _names(found):
-    """What a module offers: its `__all__`, or else the functions and classes that it defines."""
+    """What a module offers: its `__all__` and what it imports when asked, or else the functions and classes that it defines."""
     here = [n for n, v in vars(found).items() if not n.startswith("_") and getattr(v, "__module__", "") == found.__name__]
-    values = [(name, getattr(found, name)) for name in getattr(found, "__all__", here)]
+    later = [name for name in dir(found) if "__dir__" in vars(found) and name not in found.__all__]
+    values = [(name, getattr(found, name)) for name in [*getattr(found, "__all__", here), *later]]
     return [(name, value) for name, value in values if inspect.isclass(value) or inspect.isfunction(value)]
 
 

@@ -65,7 +65,8 @@ class Notebook:
             return []
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        makers = [(index, _statements(source)) for index, source in self._code() if ".claim(" in source]
+        helpers = _helpers(self.path.parent / "support")
+        makers = [(index, _stated(source, helpers)) for index, source in self._code() if _claims(source, helpers)]
         at = 0  # claims are stored in the order in which they are made
         for row in rows:
             found = [k for k in range(len(makers)) if any(re.fullmatch(s, row["statement"], re.S) for s in makers[k][1])]
@@ -131,14 +132,40 @@ def _markdown(source, name):
     return {"cell_type": "markdown", "id": name, "metadata": {}, "source": source}
 
 
-def _statements(source):
-    """What a cell may state, as regular expressions: every string in it, with anything where a value is filled in."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
+def _helpers(folder):
+    """{name: its tree} of the functions in the modules beside the notebooks that make claims for those who call them."""
+    sources = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
+    trees = [ast.parse(source) for source in sources if ".claim(" in source]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {node.name: node for node in functions if ".claim(" in ast.unparse(node)}
+
+
+def _claims(source, helpers):
+    """Whether a cell makes claims, itself or by one of the `helpers`."""
+    return ".claim(" in source or any(re.search(rf"\b{name}\(", source) for name in helpers)
+
+
+def _stated(source, helpers):
+    """What a cell may state, as regular expressions: its strings, and those of the helpers that it calls, with its own filled in."""
+    tree = ast.parse(source)
+    found = _statements(tree)
+    named = {node.id if isinstance(node, ast.Name) else node.attr for node in ast.walk(tree) if isinstance(node, (ast.Name, ast.Attribute))}
+    given = f"(?:{'|'.join(found)})" if found else ".*"
+    for name in named & set(helpers):
+        parameters = {argument.arg for argument in helpers[name].args.args}
+        found = found + _statements(helpers[name], dict.fromkeys(parameters, given))
+    return found
+
+
+def _statements(tree, filled=None):
+    """Every string of a tree as a regular expression: where a name of `filled` is put in what that maps it to, anything for another value."""
+    filled, found = filled or {}, []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 3:
             found.append(re.escape(node.value))
         elif isinstance(node, ast.JoinedStr):
-            parts = [re.escape(part.value) if isinstance(part, ast.Constant) else ".*" for part in node.values]
-            if sum(map(len, parts)) > 2 * len(parts):
-                found.append("".join(parts))
+            constant = [re.escape(part.value) for part in node.values if isinstance(part, ast.Constant)]
+            if sum(map(len, constant)) > 2 * len(constant):
+                parts = (part.value for part in node.values)
+                found.append("".join(re.escape(part) if isinstance(part, str) else filled.get(getattr(part, "id", None), ".*") for part in parts))
     return found

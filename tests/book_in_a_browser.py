@@ -7,7 +7,9 @@ import contextlib
 import filecmp
 import functools
 import http.server
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +19,12 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
+from markdown_it.renderer import RendererHTML
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
 from playwright.sync_api import sync_playwright
+
+from book import conf
 
 SITE = Path(__file__).resolve().parent.parent / "build" / "site"
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
@@ -98,6 +105,20 @@ def test_page(tab, address, page):
 
 _WIDEST = """() => [...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
     .slice(0, 3).map((e) => e.outerHTML.slice(0, 120))"""
+
+
+@pytest.mark.parametrize("path", sorted((SITE.parent.parent / "notebooks").glob("[0-9][0-9]*_*.ipynb")), ids=lambda path: path.stem)
+def test_formulas_are_those_that_are_written(path):
+    """What stands between dollars in a notebook, and nothing else, is a formula for the parser of the book, displayed or not."""
+    options = {name: getattr(conf, f"myst_{name}") for name in ("enable_extensions", "dmath_double_inline")}
+    parser = create_md_parser(MdParserConfig(**options), RendererHTML)
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            text = "".join(cell["source"])
+            tokens = [token for block in parser.parse(text) for token in (block, *(block.children or [])) if token.type.startswith("math_")]
+            shown = [(token.type != "math_inline", "".join(token.content.split())) for token in tokens]
+            written = re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", re.sub(r"`[^`]*`", "", text), re.S)
+            assert shown == [(bool(display), "".join((display or plain).split())) for display, plain in written]
 
 
 class _Links(HTMLParser):

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import matplotlib as mpl
+import pandas as pd
 import pytest
 from test_notebooks import NOTEBOOKS, decimals, parameters, stated
 from test_notebooks import claims as stored_claims
@@ -67,11 +68,40 @@ def test_items_of_a_docstring_become_a_list():
 
 @each
 def test_every_claim_is_found_in_the_cell_that_makes_it(notebook):
-    """The cell that a claim's link leads to makes claims, and later claims are not made earlier but for loops."""
+    """The cell that a claim's link leads to makes claims, itself or by a function of notebooks/support that does."""
     cells = notebook.content["cells"]
+    support = "\n".join(path.read_text(encoding="utf-8") for path in (PROJECT / "notebooks" / "support").glob("*.py"))
+    functions = [function for function in re.split(r"^def ", support, flags=re.M)[1:] if ".claim(" in function]
+    makes = re.compile("|".join([r"\.claim\(", *(rf"\b{function.split('(')[0]}\(" for function in functions)]))
     assert len(notebook.claims) == len(stored_claims(notebook.name))
     for row in notebook.claims:
-        assert ".claim(" in "".join(cells[row["cell"]]["source"]), row["statement"]
+        assert makes.search("".join(cells[row["cell"]]["source"])), row["statement"]
+
+
+def test_claims_are_found_where_their_statements_are_put_together(tmp_path):
+    """In a loop, and by a function beside the notebooks that adds words of its own."""
+    sources = [
+        'rows = {"a thing": 1.0, "another thing": 2.0}',
+        'for name, x in rows.items():\n    out.claim(f"{name}, measured twice", x, 1)',
+        'for name, x in rows.items():\n    told(out, f"{name} after the change", x)',
+        'tools.told(out, "the last of all", 3.0)\nout.claim("one more", 3.0, 3)',
+    ]
+    statements = {
+        "a thing, measured twice": 1, "another thing, measured twice": 1, "a thing after the change, mean": 2,
+        "a thing after the change, by its interval": 2, "another thing after the change, mean": 2, "the last of all, mean": 3,
+        "the last of all, by its interval": 3, "one more": 3,
+    }
+    for folder in ("notebooks/support", "figures"):
+        (tmp_path / folder).mkdir(parents=True)
+    helper = 'def told(out, what, x):\n    for kind in ("mean",):\n        out.claim(f"{what}, {kind}", x, 1)\n'
+    helper += '    out.claim(f"{what}, by its interval", x, 1)\n'
+    (tmp_path / "notebooks" / "support" / "tools.py").write_text(helper, encoding="utf-8")
+    rows = "".join(f'"{statement}",1,1.0,True,measured\n' for statement in statements)
+    (tmp_path / "figures" / "19_new_claims.csv").write_text("statement,stated,measured,holds,source\n" + rows, encoding="utf-8")
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    (tmp_path / "notebooks" / "19_new.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    notebook = stored.Notebook(tmp_path / "notebooks" / "19_new.ipynb", {})
+    assert {row["statement"]: row["cell"] for row in notebook.claims} == statements
 
 
 @each
@@ -155,6 +185,15 @@ def _made(part):
     """The fields that a transform adds, and those of the rows that the page's script puts in."""
     names = part.get("as", [])
     return [names] if isinstance(names, str) else [*names, "step"]
+
+
+def test_the_gap_can_be_shown_at_every_setting():
+    """Its buttons are the sweeps that are published, and its slider reaches the last setting of each."""
+    controls = {part["name"]: part["bind"] for part in json.loads((charts.EXPLORE / "gap.json").read_text(encoding="utf-8"))["params"]}
+    table = pd.read_csv(PROJECT / "figures" / "18_strength_sweeps.csv")
+    assert controls["sweep"]["options"] == table["sweep"].unique().tolist()
+    assert controls["k"]["max"] >= table.groupby("sweep")["x"].nunique().max()
+    assert (table["draw"] == "paper's").sum() == len(table.groupby(["sweep", "x"]))
 
 
 def test_a_chart_of_a_file_that_is_gone_is_not_built(tmp_path):

@@ -87,10 +87,6 @@ def use_style():
     )
 
 
-def check_axes(axes):
-    return check_instance("axes", axes, Axes, "matplotlib Axes")
-
-
 def shades(name, count):
     """`count` shades of an algorithm's colour, light to dark, for one algorithm under several settings."""
     count = check_count("count", count)
@@ -112,7 +108,7 @@ def curves(x, samples, x_name="iteration", **labels):
 
 def draw_curve(axes, table, name, x="iteration", label=None, color=None, linestyle=None):
     """Draw one algorithm's curve with its band from the rows of :func:`curves`."""
-    check_axes(axes), check_text("x", x)
+    check_instance("axes", axes, Axes, "matplotlib Axes"), check_text("x", x)
     check_table("table", table, (x, "mean", "low", "high"))
     if color is None:
         check_choice("name", name, COLORS)

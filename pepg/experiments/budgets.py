@@ -44,11 +44,12 @@ def mean_interval(samples, axis=-1, level=0.95):
 
 
 def plus_minus(interval):
-    """Mean and half-width of an interval (mean, low, high)."""
+    """Mean and half-width of an interval (mean, low, high): plain numbers, or arrays where the three are."""
     if not (isinstance(interval, (tuple, list, np.ndarray)) and len(interval) == 3):
         raise ValueError(f"interval: expected (mean, low, high), got {described(interval)}")
     mean, low, high = (check_array("interval", end) for end in interval)
-    return mean[()], ((high - low) / 2)[()]
+    half = np.asarray((high - low) / 2)
+    return tuple(x if x.ndim else x.item() for x in (mean, half))
 
 
 def paired_difference(first, second, axis=-1, level=0.95):
