@@ -40,7 +40,7 @@ from .fixed import FixedMoves, VisitCertificate, flow, occupancy_of, policy_wher
 from .gridworld import Gridworld
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CrowdedMDP(FixedMoves):
     """Any MDP, `mdp` without leading axes, in which a visit costs `cost` = c >= 0 for every visit to the same state; see above.
 

@@ -40,7 +40,7 @@ LP_TOLERANCES = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolera
 SAME_VISITS = 9  # decimals: visits that agree to these are tied, and the first cell counts as visited more
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RankedGrid(FixedMoves):
     r"""The world above, on the board of :class:`pepg.Gridworld`, with moves that slip.
 
