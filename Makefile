@@ -32,8 +32,8 @@ NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 BUILD = $(PYTHON) -m pepg.companion.build --profile $(PROFILE) --jobs $(JOBS)
 FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
 
-.PHONY: help figures store claims new check forget test test-notebooks test-portable test-avx2 test-sse lab bench site serve test-site clean active-environment \
-  active-environment-for-site $(NOTEBOOKS)
+.PHONY: help figures store claims new check forget test test-notebooks test-portable test-avx2 test-sse lab bench site site-ready serve test-site clean \
+  active-environment active-environment-for-site $(NOTEBOOKS)
 
 help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
@@ -112,6 +112,8 @@ bench: $(READY)
 
 site: $(SITE_READY)
 	@$(PYTHON) -m book.build
+
+site-ready: $(SITE_READY)
 
 PORT ?= 8000
 serve: site

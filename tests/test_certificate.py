@@ -143,18 +143,22 @@ def boxes(rng, env, count):
     return rng.integers(env.lead[0], size=count), rng.uniform(half[:, None], 1.0 - half[:, None], (count, env.n_states)), half
 
 
+def measured(case):
+    """200 boxes of 10 random environments: the environment of each, centre, half width, value at the centre and bound; a generator."""
+    seed, n_states, gamma, *strengths = case
+    env, rng = random_pemdps(seed, 10, n_states, gamma, *strengths)
+    i, centre, half = boxes(rng, env, 200)
+    return env.select(i), centre, half, *_Instances(env).evaluate(i, centre, half), rng
+
+
 cases = st.tuples(seeds, st.integers(1, 3), st.floats(0.0, 0.95), st.floats(-4.0, 4.0), st.floats(-4.0, 4.0))
 
 
 @given(cases)
 def test_no_point_of_a_box_exceeds_its_bound(case):
-    """200 boxes of 10 environments: 40 points inside, corners, and the corner that the gradient points to."""
-    seed, n_states, gamma, *strengths = case
-    env, rng = random_pemdps(seed, 10, n_states, gamma, *strengths)
-    i, centre, half = boxes(rng, env, 200)
-    value, bound = _Instances(env).evaluate(i, centre, half)
-    own = env.select(i)
-    u = rng.uniform(-1.0, 1.0, (60, 200, n_states))
+    """40 points inside each, corners, and the corner that the gradient points to."""
+    own, centre, half, value, bound, rng = measured(case)
+    u = rng.uniform(-1.0, 1.0, (60, *centre.shape))
     u[40:] = np.sign(u[40:])
     u[-1] = np.sign(in_cube(own, centre))
     inside = pepg.performative_value(own, at(np.clip(centre + half[:, None] * u, 0.0, 1.0)))
@@ -193,17 +197,13 @@ def test_the_bound_has_the_derivatives_of_the_value(case):
 @given(cases)
 def test_no_second_difference_exceeds_the_bound_on_the_second_derivative(case):
     """V(c + u) - 2 V(c) + V(c - u) <= h² m_2 for |u| <= h, along corners and at random; and V'' is not far below at its best."""
-    seed, n_states, gamma, *strengths = case
-    env, rng = random_pemdps(seed, 10, n_states, gamma, *strengths)
-    i, centre, half = boxes(rng, env, 200)
-    value, bound = _Instances(env).evaluate(i, centre, half)
-    own = env.select(i)
+    own, centre, half, value, bound, rng = measured(case)
     bend = 2.0 * (bound - value - half * np.abs(in_cube(own, centre)).sum(axis=1))  # h² m_2
-    u = rng.uniform(-1.0, 1.0, (30, 200, n_states))
+    u = rng.uniform(-1.0, 1.0, (30, *centre.shape))
     u[15:] = np.sign(u[15:])
     u *= half[:, None]
     ends = [pepg.performative_value(own, at(np.clip(centre + sign * u, 0.0, 1.0))) for sign in (-1.0, 1.0)]
-    rounding = 1e-11 * (1.0 + np.abs(value)) / (1.0 - gamma)
+    rounding = 1e-11 * (1.0 + np.abs(value)) / (1.0 - own.gamma)
     assert (bend >= -rounding).all()
     assert (np.abs(ends[0] - 2.0 * value + ends[1]) <= bend + rounding).all()
 

@@ -417,7 +417,8 @@ IMPORTS = {
 def test_a_file_that_the_algorithms_file_imports_enters(head, body, files):
     """Also one two imports away; a file that nothing imports does not."""
     inside = "    from mine_deep import slope\n" if not head else ""
-    files(mine=f"{head}def algorithm(env, seed):\n{inside}    return {body}\n", mine_deep="from mine_deeper import SCALE\ndef slope(env):\n    return SCALE\n")
+    files(mine=f"{head}def algorithm(env, seed):\n{inside}    return {body}\n")
+    files(mine_deep="from mine_deeper import SCALE\ndef slope(env):\n    return SCALE\n")
     files(mine_deeper="SCALE = 1.0\n", mine_beside="SCALE = 1.0\n")
     from mine import algorithm
 

@@ -13,7 +13,9 @@ from matplotlib.colors import to_rgb
 from numpy.testing import assert_allclose
 from scipy import stats
 
+import pepg
 from pepg import figures
+from pepg.companion import boards
 from pepg.companion.figures import Output, curves, draw_curve, mean_interval
 from pepg.experiments.files import write_whole
 
@@ -265,6 +267,21 @@ def test_step_quantiles_are_those_of_the_ratios():
 def distance(first, second):
     """The largest difference of two colours in red, green or blue, on a scale of 0 to 255."""
     return 255 * np.abs(np.subtract(to_rgb(first), to_rgb(second))).max()
+
+
+def test_a_board_shows_its_cells_as_squares_and_holds_no_image(tmp_path):
+    """An image would be as large as the figure's resolution makes it, and PDFs are stored uncompressed."""
+    env = pepg.Gridworld(n_followers=2)
+    board = boards.agent_two_table(env, env.uniform_policy())
+    drawn, (left, middle, right) = plt.subplots(1, 3)
+    cells, _ = boards.draw_agent_two(left, board, "interventions")
+    boards.draw_rewards(middle, env.grid, "rewards")
+    boards.draw_shares(right, np.full((8, 8), 0.3), "shares")
+    assert_allclose(cells.get_array().ravel().compressed(), board["intervention"])
+    assert cells.get_array().mask.ravel().tolist() == [False] * 63 + [True]  # the goal, at the lower right
+    assert all((axes.get_xlim(), axes.get_ylim()) == ((-0.5, 7.5), (7.5, -0.5)) for axes in (left, middle, right))
+    drawn.savefig(tmp_path / "board.pdf")
+    assert b"/Subtype /Image" not in (tmp_path / "board.pdf").read_bytes()
 
 
 def test_an_algorithms_colour_means_nothing_else():

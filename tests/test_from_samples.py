@@ -255,7 +255,8 @@ def test_errors(algorithm):
         for value in [*BAD[name], *([1.5] if name == "step_size" and algorithm is ZEROTH else [])]:
             with pytest.raises(ValueError, match=f"^{name}: expected .*got") as error:
                 algorithm(env, **{"iterations": 1, name: value})
-            assert str(value) in str(error.value).split("got")[1]
+            shown = f"the class {value.__name__}" if isinstance(value, type) else str(value)
+            assert shown in str(error.value).split("got")[1]
     assert not env.answers
 
 

@@ -451,6 +451,8 @@ def test_one_line_says_what_something_is():
     side = pepg.algorithms.sampled_policy_gradient(env, seed=[0, 1], iterations=2, trajectories=2, horizon=5)
     said = {
         repr(pepg.Gridworld(n_followers=2)): "Gridworld(eps=0.5, beta=5, n_followers=2, gamma=0.9, cost=0.05): 64 states, 4 actions",
+        repr(pepg.Crowding(cost=0.5)): "Crowding(cost=0.5, gamma=0.99): 64 states, 4 actions",
+        repr(pepg.RankedGrid()): "RankedGrid(ranked=8, slip=0.1, gamma=0.99): 64 states, 4 actions",
         repr(mine): "FunctionPeMDP(n_states=4, n_actions=3, gamma=0.9): 4 states, 3 actions",
         repr(env.respond(env.uniform_policy())): "MDP: 4 states, 3 actions, gamma 0.9",
         repr(run): f"Run: 4 states, 3 actions, 2 iterations, 2 deployments, value {run.values[0]:.6g} → {run.values[-1]:.6g}",

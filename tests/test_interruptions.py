@@ -1,6 +1,7 @@
 """Killed, out of disk, two at once, in odd places: `make figures` and sweeps end as if nothing had been, and leave nothing behind.
 
-The notebooks are four light ones of a project of their own, in the quick profile.
+The notebooks are four light ones of a project of their own, in the quick profile: two of the companion's, whose names start with a digit,
+and two of a reader's own, which publish into a folder of their own within.
 """
 
 import errno
@@ -28,7 +29,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 RUN = "import sys; from pathlib import Path; from pepg.companion import build; sys.exit(build.main(sys.argv[2:], root=Path(sys.argv[1])))"
 SAVES = "out.save_data('a', pd.DataFrame({'x': [1.0, 2.0]})); out.save_table('b', pd.DataFrame({'x': [2.0]}), caption='two');"
 DRAWS = (
-    "import matplotlib.pyplot as plt\ntable = 2 * companion.read_published('first_a')\nout.save_data('a', table);\n"
+    "import matplotlib.pyplot as plt\ntable = 2 * companion.read_published('1_first_a')\nout.save_data('a', table);\n"
     "figure, axes = plt.subplots()\naxes.plot(table['x'])\nout.save_figure('a', figure, data='a')"
 )
 
@@ -36,24 +37,33 @@ DRAWS = (
 def project(root):
     """Four notebooks, of which two read what the first publishes."""
     root.mkdir(exist_ok=True)
-    for name, source in {"first": SAVES, "second": DRAWS, "third": DRAWS.replace("2 *", "3 *"), "fourth": SAVES}.items():
+    for name, source in {"1_first": SAVES, "2_second": DRAWS, "third": DRAWS.replace("2 *", "3 *"), "fourth": SAVES}.items():
         write(root, name, source)
     return root
 
 
+def files(folder):
+    """Every file below a folder, whatever its name starts with: its bytes by its place."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def published(root):
     """Everything in the quick profile's figures, and nothing that is only on its way there."""
-    return {path.name: path.read_bytes() for path in sorted((root / "build" / "quick" / "figures").iterdir())}
+    return files(root / "build" / "quick" / "figures")
+
+
+def matches(folder):
+    """Whether a folder's manifest and what lies beside it match, apart from what is on its way there."""
+    entries = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    visible = {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."} - {"manifest.json"}
+    return visible == set(entries) and all(checksum(folder / file) == entry["sha256"] for file, entry in entries.items())
 
 
 def whole(root):
-    """Whether the manifest and what lies beside it match, where nothing is being published."""
-    figures, manifest = root / "build" / "quick" / "figures", root / "build" / "quick" / "figures" / "manifest.json"
-    if list((root / "build" / "quick").glob("*.publishing.json")) or not manifest.exists():
+    """Whether all folders match their manifests, where nothing is being published."""
+    if list((root / "build" / "quick").glob("*.publishing.json")):
         return True  # the next start ends it
-    entries = json.loads(manifest.read_text(encoding="utf-8"))
-    visible = {path.name for path in figures.iterdir() if path.name[0] != "."} - {"manifest.json"}
-    return visible == set(entries) and all(checksum(figures / file) == entry["sha256"] for file, entry in entries.items())
+    return all(matches(manifest.parent) for manifest in (root / "build" / "quick" / "figures").rglob("manifest.json"))
 
 
 class Marked:
@@ -172,21 +182,20 @@ class Killed(BaseException):
     """Where a process ends, in place of the step that it was about to take."""
 
 
-def staged(root, **contents):
+COMPANIONS_OR_OWN = pytest.mark.parametrize("one", ["1_one", "one"])
+
+
+def staged(root, one, **contents):
     """A notebook `one` that has just run and saved these files."""
-    write(root, "one", "pass")
-    notebook = Notebook("one", "paper", root)
+    write(root, one, "pass")
+    notebook = Notebook(one, "paper", root)
     shutil.rmtree(notebook.stage, ignore_errors=True)
     (notebook.stage / "figures").mkdir(parents=True)
     for name, text in contents.items():
-        (notebook.stage / "figures" / f"one_{name}.csv").write_text(text)
-    record = {path.name: {"notebook": "one", "sha256": checksum(path)} for path in (notebook.stage / "figures").iterdir()}
-    (notebook.stage / "figures" / "one.record.json").write_text(json.dumps(record))
+        (notebook.stage / "figures" / f"{one}_{name}.csv").write_text(text)
+    record = {path.name: {"notebook": one, "sha256": checksum(path)} for path in (notebook.stage / "figures").iterdir()}
+    (notebook.stage / "figures" / f"{one}.record.json").write_text(json.dumps(record))
     return notebook
-
-
-def shown(root):
-    return {path.name: path.read_bytes() for path in (root / "figures").iterdir()}
 
 
 def stepping(monkeypatch, fatal):
@@ -208,15 +217,17 @@ def stepping(monkeypatch, fatal):
     return taken
 
 
-def test_killed_at_any_step_of_publishing(tmp_path):
-    """What the next start finds is put right: all of the old, or all of the new, and nothing else."""
-    fatal, reached = 0, True
+@COMPANIONS_OR_OWN
+def test_killed_at_any_step_of_publishing(one, tmp_path):
+    """What the next start finds is put right: all of the old, or all of the new, and nothing else; what another kind published stays."""
+    fatal, reached, other = 0, True, {"1_one": "one", "one": "1_one"}[one]
     while reached:
         fatal += 1
         root = tmp_path / str(fatal)
         root.mkdir()
-        staged(root, a="x\n1\n", b="x\n1\n", gone="x\n1\n").publish()
-        old, notebook = shown(root), staged(root, a="x\n2\n", b="x\n1\n", new="x\n2\n")
+        staged(root, other, a="x\n0\n").publish()
+        staged(root, one, a="x\n1\n", b="x\n1\n", gone="x\n1\n").publish()
+        old, notebook = files(root / "figures"), staged(root, one, a="x\n2\n", b="x\n1\n", new="x\n2\n")
         with pytest.MonkeyPatch.context() as patch:
             stepping(patch, fatal)
             try:
@@ -225,30 +236,32 @@ def test_killed_at_any_step_of_publishing(tmp_path):
             except Killed:
                 pass
         notebooks.tidy("paper", root)
-        after = shown(root)
-        manifest = json.loads(after["manifest.json"])
-        assert set(manifest) == set(after) - {"manifest.json"}
-        assert all(checksum(root / "figures" / file) == entry["sha256"] for file, entry in manifest.items())
-        assert after == old or set(after) == {"manifest.json", "one_a.csv", "one_b.csv", "one_new.csv"}
+        after = files(root / "figures")
+        assert matches(root / "figures") and matches(root / "figures" / "own")
+        assert not [file for file in after if "waiting" in file or "partial" in file]
+        names = {Path(file).name for file in after if Path(file).name.startswith(f"{one}_")}
+        assert after == old or names == {f"{one}_a.csv", f"{one}_b.csv", f"{one}_new.csv"}
+        assert [text for file, text in after.items() if Path(file).name == f"{other}_a.csv"] == [b"x\n0\n"]
     assert fatal > 8 and after != old
 
 
-def test_a_full_disk_is_named_and_what_was_published_stays(tmp_path, monkeypatch):
-    staged(tmp_path, a="x\n1\n", b="x\n1\n").publish()
-    old, copy = shown(tmp_path), shutil.copyfile
+@COMPANIONS_OR_OWN
+def test_a_full_disk_is_named_and_what_was_published_stays(one, tmp_path, monkeypatch):
+    staged(tmp_path, one, a="x\n1\n", b="x\n1\n").publish()
+    old, copy = files(tmp_path / "figures"), shutil.copyfile
 
     def full(source, target):
         if "_b" in Path(target).name:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return copy(source, target)
 
-    notebook = staged(tmp_path, a="x\n2\n", b="x\n2\n")
+    notebook = staged(tmp_path, one, a="x\n2\n", b="x\n2\n")
     notebook.stamp.unlink()  # as running it does
     monkeypatch.setattr(shutil, "copyfile", full)
     monkeypatch.setattr(Notebook, "execute", lambda self, tell: None)
     good, why = notebooks.run(notebook)
-    assert not good and why == f"No space left on device: {tmp_path / 'figures' / '.waiting-one_b.csv'}"
-    assert shown(tmp_path) == old
+    assert not good and why == f"No space left on device: {notebook.published / f'.waiting-{one}_b.csv'}"
+    assert files(tmp_path / "figures") == old
 
 
 def test_a_file_that_the_system_refuses_leaves_the_old_one(tmp_path):
@@ -312,7 +325,8 @@ def make(root, *arguments, **environment):
 def test_make_in_an_odd_place(tmp_path):
     root = tmp_path / "ein Ort für π"
     root.mkdir()
-    for name in ("Makefile", "pyproject.toml", "requirements.txt"):
+    copied = {"Makefile", "pyproject.toml", "requirements.txt"}
+    for name in copied:
         shutil.copy(PROJECT / name, root)
     shutil.copytree(PROJECT / "pepg", root / "pepg", ignore=shutil.ignore_patterns("__pycache__"))
     write(root, "first", SAVES, "import sys\nassert 'started' not in dir(), 'a start-up file ran'")
@@ -323,8 +337,8 @@ def test_make_in_an_odd_place(tmp_path):
     active = {"VIRTUAL_ENV": sys.prefix, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = make(root, "figures", "PROFILE=quick", "JOBS=1", IPYTHONDIR=str(tmp_path / "own"), **active)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(published(root)) == {"first_a.csv", "first_b.csv", "first_b.tex", "manifest.json"}
-    assert {path.name for path in root.iterdir()} == {"Makefile", "build", "notebooks", "pepg", "pyproject.toml", "requirements.txt", "sitecustomize.py"}
+    assert set(published(root)) == {f"own/{name}" for name in ("first_a.csv", "first_b.csv", "first_b.tex", "manifest.json")}
+    assert {path.name for path in root.iterdir()} == copied | {"build", "notebooks", "pepg", "sitecustomize.py"}
 
 
 # Setting up

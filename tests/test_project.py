@@ -85,10 +85,45 @@ def test_readme_says_what_each_dependency_is_for():
     assert named - {"package"} == {*_direct(), *_of_the_site()}
 
 
-def test_ci_runs_the_readmes_test_command():
-    commands = [line for line in (PROJECT / ".ci" / "run").read_text(encoding="utf-8").splitlines() if line.startswith("make ")]
-    assert commands == ["make figures PROFILE=quick", "make test"]  # the first one from a clean build/, as a reader would
-    assert "    make test " in (PROJECT / "README.md").read_text(encoding="utf-8")
+CI_STUBS = {
+    "make": 'echo "make $*" >> "$CALLS"',
+    "apt-get": 'echo "apt-get $1" >> "$CALLS"; test -n "$MIRROR" || exit 1; test "$1" != install || { touch "$CHROMIUM"; chmod +x "$CHROMIUM"; }',
+    "id": "echo 0",
+}
+
+
+@pytest.fixture
+def ci(tmp_path):
+    """A call of .ci/run in which make and apt-get only say that they were called: what they were called with, and what was said."""
+    for name, body in CI_STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    calls, browser = tmp_path / "calls", tmp_path / "chromium"
+
+    def call(has_browser, mirror):
+        calls.unlink(missing_ok=True)
+        browser.unlink(missing_ok=True)
+        if has_browser:
+            shutil.copy(tmp_path / "id", browser)
+        environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "CALLS": str(calls), "CHROMIUM": str(browser)}
+        environment["MIRROR"] = "up" if mirror else ""
+        ended = subprocess.run([PROJECT / ".ci" / "run"], env=environment, capture_output=True, text=True, check=True)
+        return calls.read_text(encoding="utf-8").splitlines(), ended.stderr
+
+    return call
+
+
+@pytest.mark.parametrize("has_browser, mirror", [(True, False), (False, True), (False, False)], ids=["browser", "mirror", "neither"])
+def test_ci_runs_the_readmes_commands(ci, has_browser, mirror):
+    """The quick figures first, from a clean build/ as a reader would, and `make test` last; between them other processors and the book."""
+    calls, said = ci(has_browser, mirror)
+    made = [call for call in calls if call.startswith("make ")]
+    assert made[0] == "make figures PROFILE=quick" and made[-1] == "make test"
+    assert re.fullmatch(r"make test-(avx2|sse) TESTS=test-notebooks NOTEBOOKS=\d\d\w+( \d\d\w+)+", made[1])
+    assert made[2:-1] == (["make site-ready", "make test-site"] if has_browser or mirror else [])
+    assert ("apt-get update" in calls) != has_browser
+    assert ("The book is not looked at in a browser" in said) != (has_browser or mirror)
+    assert all(f"make {command}" in README for command in ("figures PROFILE=quick", "test "))
 
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -280,7 +315,11 @@ def test_module_imports_without_the_notebooks_extra():
 
 @pytest.mark.parametrize(
     "missing, asked, extra",
-    [("joblib", "from pepg import experiments", "sweep"), ("seaborn", "import pepg; pepg.compare", "notebooks"), ("gymnasium", "import pepg; pepg.gymnasium", "gymnasium")],
+    [
+        ("joblib", "from pepg import experiments", "sweep"),
+        ("seaborn", "import pepg; pepg.compare", "notebooks"),
+        ("gymnasium", "import pepg; pepg.gymnasium", "gymnasium"),
+    ],
 )
 def test_what_is_missing_names_its_extra(missing, asked, extra):
     code = f"import sys; sys.modules[{missing!r}] = None; {asked}"
@@ -444,7 +483,7 @@ def test_check_names_what_fails_and_where(template, capsys):
     path = template / "notebooks" / "mine.ipynb"
     whole = path.read_text(encoding="utf-8")
     for old, changed, message in (
-        ("return P, r", "return -P, r", r"ValueError: respond: P: each row must be a distribution.*\nin code cell 3, line \d+: env = pepg.FunctionPeMDP"),
+        ("return P, r", "return -P, r", r"ValueError: respond: P: .* a distribution.*\nin code cell 3, line \d+: env = pepg.FunctionPeMDP"),
         ("r = customers", "r = missing", r"NameError: name 'missing' is not defined\nin code cell 3, line"),
         ("env = pepg", "world = pepg", "NAME: notebooks/mine.ipynb makes no environment `env`"),
     ):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from worlds import gridworlds, random_policy, seeds
+from worlds import all_respond_alike, gridworlds, random_policy, seeds
 
 import pepg
 from pepg import theory
@@ -78,15 +78,9 @@ def test_steps_of_the_shift_keep_the_terms():
 
 @pytest.mark.parametrize(("kappa", "slope", "u"), [(2.0, 0.0, 1.0), (10.0, 0.0, 0.5), (2.0, 3.0, 1.0)])
 def test_sharp_shift_is_an_equality_where_all_respond_alike(kappa, slope, u):
-    """Two states, P(1|s,a) = sigma(kappa <w, pi>), r = 1[s = 1] + slope <w, pi>, pi - pi' = u w, as in test_theory."""
-    w, gamma = np.array([[-0.5, 0.5], [-0.5, 0.5]]), 0.9
-    logit_map = np.zeros((2, 2, 2, 2, 2))
-    logit_map[:, :, 1] = w
-    env = pepg.SoftmaxPeMDP(
-        logits=np.zeros((2, 2, 2)), logit_map=logit_map, rewards=np.array([[0.0, 0.0], [1.0, 1.0]]),
-        reward_map=np.broadcast_to(w, (2, 2, 2, 2)), gamma=gamma, rho=np.array([0.5, 0.5]),
-        transition_strength=kappa, reward_strength=slope,
-    )
+    """Two states, P(1|s,a) = sigma(kappa <w, pi>), r = 1[s = 1] + slope <w, pi>, pi - pi' = u w."""
+    gamma = 0.9
+    env, w = all_respond_alike(kappa, slope, gamma)
     sides = env, 0.5 + u / 2 * w, 0.5 - u / 2 * w, env.lipschitz_constants()
     expected = (slope * u + gamma * tanh(kappa * u / 4)) / (1 - gamma)
     assert_allclose(theory.sharp_shift(*sides), expected, rtol=1e-9)

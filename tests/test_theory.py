@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from worlds import gridworlds, random_policy, seeds
+from worlds import all_respond_alike, gridworlds, random_policy, seeds
 
 import pepg
 from pepg import theory
@@ -243,14 +243,7 @@ def test_performative_shift_where_it_is_tight(kappa, slope, u, gamma):
     P(1|s,a) = sigma(kappa <w, pi>), r(s,a) = 1[s = 1] + slope <w, pi>, w = (-1, 1)/2 in both states and
     pi - pi' = u w: left is slope u + gamma tanh(kappa u / 4), right slope u + gamma kappa u / 4, over 1 - gamma.
     """
-    w = np.array([[-0.5, 0.5], [-0.5, 0.5]])
-    logit_map = np.zeros((2, 2, 2, 2, 2))
-    logit_map[:, :, 1] = w
-    env = pepg.SoftmaxPeMDP(
-        logits=np.zeros((2, 2, 2)), logit_map=logit_map, rewards=np.array([[0.0, 0.0], [1.0, 1.0]]),
-        reward_map=np.broadcast_to(w, (2, 2, 2, 2)), gamma=gamma, rho=np.array([0.5, 0.5]),
-        transition_strength=kappa, reward_strength=slope,
-    )
+    env, w = all_respond_alike(kappa, slope, gamma)
     left, right = theory.performative_shift(env, 0.5 + u / 2 * w, 0.5 - u / 2 * w, env.lipschitz_constants())
     assert_allclose(left, (slope * u + gamma * tanh(kappa * u / 4)) / (1 - gamma), rtol=1e-9, atol=1e-12)
     assert_allclose(right, (slope * u + gamma * kappa * u / 4) / (1 - gamma), rtol=1e-9)

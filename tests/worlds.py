@@ -50,6 +50,19 @@ def mdps(draw, lead=(), max_gamma=0.99):
     return pepg.MDP(P, r, draw(st.floats(0.0, max_gamma)), rng.dirichlet(np.ones(n_states)), terminal), rng
 
 
+def all_respond_alike(kappa, slope, gamma):
+    """Two states and actions with P(1|s,a) = sigma(kappa <w, pi>) and r(s,a) = 1[s = 1] + slope <w, pi>; and w, (-1, 1)/2 in both states."""
+    w = np.array([[-0.5, 0.5], [-0.5, 0.5]])
+    logit_map = np.zeros((2, 2, 2, 2, 2))
+    logit_map[:, :, 1] = w
+    env = pepg.SoftmaxPeMDP(
+        logits=np.zeros((2, 2, 2)), logit_map=logit_map, rewards=np.array([[0.0, 0.0], [1.0, 1.0]]),
+        reward_map=np.broadcast_to(w, (2, 2, 2, 2)), gamma=gamma, rho=np.array([0.5, 0.5]),
+        transition_strength=kappa, reward_strength=slope,
+    )
+    return env, w
+
+
 # The gridworld a second time
 
 

@@ -323,9 +323,9 @@ def fitted_rates(env, start, step, iterations, entropy):
 # Tables: each function returns one and its caption
 
 
-def four_digits(rows, digits=4):
-    """Floats to so many significant digits."""
-    return pd.DataFrame(rows).map(lambda x: float(f"{x:.{digits}g}") if isinstance(x, float) else x)
+def four_digits(rows):
+    """Floats to four significant digits."""
+    return pd.DataFrame(rows).map(lambda x: float(f"{x:.4g}") if isinstance(x, float) else x)
 
 
 def one_decimal(rows):

@@ -67,13 +67,12 @@ def learn(env, name, start, seed, deployments, rate, trim, mean, trajectories, h
 
 def starts(env, stable):
     """Four starts of each of five kinds, {kind: (4, S, A)}; softmax logits from N(0, σ²), and policies mixed with the uniform one."""
-    mixed = lambda policy, shares: np.stack([(1 - share) * policy + share / env.n_actions for share in shares])
     return {
         "near-uniform (σ = 0.1)": env.random_policies(range(4)),
         "random (σ = 1)": env.random_policies(range(4, 8), scale=1.0),
         "random (σ = 3)": env.random_policies(range(8, 12), scale=3.0),
         "ε-greedy": np.stack([env.board.epsilon_greedy_policy(epsilon) for epsilon in (0.05, 0.1, 0.2, 0.4)]),
-        "near the stable policy": mixed(stable, (0.02, 0.05, 0.1, 0.3)),
+        "near the stable policy": np.stack([(1 - share) * stable + share / env.n_actions for share in (0.02, 0.05, 0.1, 0.3)]),
     }
 
 

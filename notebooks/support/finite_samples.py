@@ -136,7 +136,7 @@ def chosen(grids, values):
     """The best value of each parameter, the others at their middle; `values` in the order of :func:`one_at_a_time`."""
     tried = one_at_a_time(grids)
     best = {}
-    for name, grid in grids.items():
+    for name in grids:
         others = [i for i, options in enumerate(tried) if all(options[o] == tried[0][o] for o in grids if o != name)]
         best[name] = tried[max(others, key=lambda i: values[i])][name]
     return best
@@ -243,7 +243,8 @@ def draw_ingredients(table):
     for i, (start, color) in enumerate(zip(STARTS, (figures.COLORS["PePG"], figures.COLORS["reference"]))):
         part = table[table.start == start]
         errors = [part["mean"] - part.low, part.high - part["mean"]]
-        ax.errorbar(part["mean"], np.arange(len(names)) + 0.16 * (2 * i - 1), xerr=errors, marker="os"[i], linestyle="none", color=color, ms=4, capsize=2, label=start)
+        look = {"marker": "os"[i], "linestyle": "none", "color": color, "ms": 4, "capsize": 2}
+        ax.errorbar(part["mean"], np.arange(len(names)) + 0.16 * (2 * i - 1), xerr=errors, label=start, **look)
     ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()

@@ -54,12 +54,12 @@ def draw_answers(answers, described):
         scale = {"low": 0.1 * np.floor(10 * here.intervention.min()), "longest": longest}
         widest = 0.1 * np.ceil(10 * change.intervention.abs().max())
         _, key = boards.draw_agent_two(line[0], first, "against the uniform policy", **scale)
-        image, _ = boards.draw_agent_two(line[1], second, "against the ε-greedy policy", **scale)
+        cells, _ = boards.draw_agent_two(line[1], second, "against the ε-greedy policy", **scale)
         turn = {"cmap": boards.DIFFERENCE, "low": -widest, "high": widest, "longest": longest}
         turned, _ = boards.draw_agent_two(line[2], change, "difference: ε-greedy minus uniform", **turn)
         line[0].set_ylabel(f"{described[setting]}\nrow")
         line[0].quiverkey(key, 0.78, 1.13, 0.5, "mean forced move 0.5", labelpos="W", fontproperties={"size": 7})
-        figure.colorbar(image, ax=line[:2], label="probability of an intervention", shrink=0.85, pad=0.01)
+        figure.colorbar(cells, ax=line[:2], label="probability of an intervention", shrink=0.85, pad=0.01)
         figure.colorbar(turned, ax=line[2], label="difference in probability", shrink=0.85, pad=0.02)
     for axes in panels[-1]:
         axes.set_xlabel("column")

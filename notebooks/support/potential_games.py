@@ -110,7 +110,7 @@ def cooperating(env, strength, deployment, each):
     return pulled_back(deployment.occupancy.sum(axis=1, keepdims=True) * deployment.mdp.backup(deployment.value), each)
 
 
-def ascend(kind, env, strength, seed, iterations, step_size=0.1, every=10):
+def ascend(kind, env, strength, seed, iterations, step_size, every):
     """Ascent from near-uniform agents, Adam with a step that falls to 0: per-step values (iterations + 1,), regrets and the last agents."""
     logits = np.random.default_rng(seed).normal(0.0, 0.1, (AGENTS, len(STATES), 2))
     rule, values, regrets = Adam(1.0), [], []

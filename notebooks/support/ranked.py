@@ -64,7 +64,7 @@ def gaps(env, iterations, rounds, regularizations):
 # Figures
 
 
-def draw_main(cuts, curves, best):
+def draw_main(cuts, curves):
     """What frozen environments promise along a line of visits, with what deployment delivers; and the algorithms' values."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.3))
     lines = cuts[cuts["deployed"] >= 0].groupby("deployed")

@@ -5,9 +5,9 @@ from scipy.sparse import csc_array, eye_array
 
 from ..arguments import check_array, check_finite, check_instance, check_leading, check_non_negative, check_non_negatives, check_positive
 from ..mdp import MDP
+from ..quadratic import QP_TOLERANCE, solve_quadratic
 from .run import repeat, starting_policy
 
-QP_TOLERANCE = 1e-12  # residuals and duality gap; d itself is then exact to about the root of it
 NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
 
 
@@ -23,8 +23,6 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
 
     Raises ValueError for an argument out of range, RuntimeError if the solver does not converge.
     """
-    import piqp  # here, because not every platform that runs the rest has it
-
     check_instance("mdp", mdp, MDP)
     weight = check_non_negative("weight", weight)
     target, bound = check_finite("target", target, ()), check_array("bound", bound)
@@ -55,20 +53,9 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     upper[upper >= 1.0 / (1.0 - mdp.gamma)] = np.inf  # d sums to no more, and on wide bounds PIQP may not converge
     free = np.flatnonzero(upper > QP_TOLERANCE)  # an interior-point method needs an interior
     flow, linear, upper = flow[:, free], linear[free], upper[free]
-
-    solver = piqp.SparseSolver()
-    settings = solver.settings
-    settings.eps_abs = settings.eps_rel = QP_TOLERANCE
-    settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = QP_TOLERANCE
-    # PIQP regularises the KKT system; with its own lower limits it can stall short of this tolerance.
-    settings.reg_lower_limit, settings.reg_finetune_lower_limit = 1e-13, 1e-15
-    solver.setup(csc_array(weight * eye_array(free.size)), linear, flow, rho, x_l=np.zeros(free.size), x_u=upper)
-    status = solver.solve()
-    if status != piqp.PIQP_SOLVED:
-        raise RuntimeError(f"PIQP did not solve the problem over the occupancies: {status}")
     occupancy = np.zeros((*lead, mdp.n_states, n_actions))
     solution = np.zeros(size)
-    solution[free] = np.clip(solver.result.x, 0.0, upper)
+    solution[free] = solve_quadratic(csc_array(weight * eye_array(free.size)), linear, flow, rho, upper)
     occupancy[..., alive, :] = solution.reshape(*lead, n, n_actions)
     return occupancy
 

@@ -48,9 +48,8 @@ class Run:
         sampled = f", {int(self.samples[-1].mean())} samples" if self.samples.any() else ""
         ends = " → ".join(f"{values.mean():.6g}" for values in (self.values[0], self.values[-1]))
         mean = "mean value" if self.values.ndim > 1 else "value"
-        return (
-            f"Run: {side}{shape[-2]} states, {shape[-1]} actions, {shape[0] - 1} iterations, {self.deployments[-1]} deployments{sampled}, {mean} {ends}"
-        )
+        made = f"{shape[0] - 1} iterations, {self.deployments[-1]} deployments{sampled}"
+        return f"Run: {side}{shape[-2]} states, {shape[-1]} actions, {made}, {mean} {ends}"
 
     @property
     def policy(self):

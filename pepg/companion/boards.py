@@ -12,9 +12,15 @@ PROBABILITY = sns.light_palette("#3f97cb", as_cmap=True)  # light enough for bla
 DIFFERENCE = sns.diverging_palette(275, 45, s=80, l=62, as_cmap=True)
 
 
-def _map(axes, shape, title):
-    """Axes that show a grid: a tick a cell, white lines between the cells."""
-    rows, columns = shape
+def _map(axes, values, title, **colors):
+    """Axes that show a grid (rows, columns): a colour, a tick a cell, white lines between the cells. Returns the cells, for a colour bar.
+
+    The cells are squares and no image, which a PDF would hold at a figure's full resolution.
+    """
+    rows, columns = values.shape
+    cells = axes.pcolormesh(np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5, values, **colors)
+    axes.set_aspect("equal")
+    axes.set_ylim(rows - 0.5, -0.5)
     axes.set_title(title)
     axes.grid(False)
     axes.set_xticks(range(columns))
@@ -24,27 +30,26 @@ def _map(axes, shape, title):
         side.set_visible(False)
     axes.vlines(np.arange(1, columns) - 0.5, -0.5, rows - 0.5, color="white", linewidth=0.8)
     axes.hlines(np.arange(1, rows) - 0.5, -0.5, columns - 0.5, color="white", linewidth=0.8)
+    return cells
 
 
 def draw_rewards(axes, rewards, title, framed=None):
     """The entry rewards of a grid (rows, columns) with the default grid's kinds of cells; `framed` cells get a frame."""
     levels = sorted(KINDS)
     colors = ListedColormap([KINDS[reward][1] for reward in levels])
-    axes.imshow(np.searchsorted(levels, rewards), cmap=colors, vmin=0, vmax=len(levels) - 1)
+    _map(axes, np.searchsorted(levels, rewards), title, cmap=colors, vmin=0, vmax=len(levels) - 1)
     for (i, j), reward in np.ndenumerate(rewards):
         axes.text(j, i, f"{KINDS[reward][0]}\n{reward:+g}", ha="center", va="center", fontsize=5.8, linespacing=1.1)
     for i, j in np.argwhere(framed) if framed is not None else ():
         axes.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor="black", linewidth=1.1))
-    _map(axes, rewards.shape, title)
 
 
 def draw_shares(axes, shares, title, highest=0.6):
     """A share in each cell of a grid (rows, columns), in percent."""
-    axes.imshow(shares, cmap="Purples", vmin=0.0, vmax=highest)
+    _map(axes, shares, title, cmap="Purples", vmin=0.0, vmax=highest)
     for (i, j), value in np.ndenumerate(shares):
         color = "white" if value > 0.55 * highest else "black"
         axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=6.5, color=color)
-    _map(axes, shares.shape, title)
 
 
 def agent_two_table(env, policy):
@@ -64,16 +69,15 @@ def agent_two_table(env, policy):
 def draw_agent_two(axes, table, title, cmap=PROBABILITY, low=0.0, high=1.0, longest=1.0):
     """The rows of :func:`agent_two_table` as colours (interventions) and arrows (mean forced moves, `longest` across a cell).
 
-    Returns the image, for a colour bar, and the arrows, for a key.
+    Returns the coloured cells, for a colour bar, and the arrows, for a key.
     """
     shape = table["row"].max() + 1, table["column"].max() + 1
     intervention = np.full(shape, np.nan)
     intervention[table["row"], table["column"]] = table["intervention"]
-    image = axes.imshow(intervention, cmap=cmap, vmin=low, vmax=high)
+    cells = _map(axes, intervention, title, cmap=cmap, vmin=low, vmax=high)
     arrows = axes.quiver(
         table["column"], table["row"], table["arrow_right"], table["arrow_down"], angles="xy", scale_units="xy",
         scale=longest / 0.85, pivot="mid", width=0.009, headwidth=3.6, headlength=4.0, headaxislength=3.6, color="black",
     )
     axes.text(shape[1] - 1, shape[0] - 1, "goal", ha="center", va="center", fontsize=6)
-    _map(axes, shape, title)
-    return image, arrows
+    return cells, arrows

@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from .notebooks import Notebook, locked, read_json, run, tidy, write_json
+from .notebooks import Notebook, companions_and_own, locked, read_json, run, tidy, write_json
 from .output import PROFILES, PROJECT
 
 REFRESH = 0.25  # seconds
@@ -268,7 +268,7 @@ def selection(names, profile, root=PROJECT):
 
 def forget_the_gone(profile, root=PROJECT):
     """Take back what notebooks published that are no longer there: their files and their entries in the manifest."""
-    for place in (Notebook("0", profile, root), Notebook("own", profile, root)):  # the companion's manifest, and a reader's
+    for place in companions_and_own(profile, root):
         named = {entry["notebook"] for entry in read_json(place.manifest).values()}
         for notebook in (Notebook(name, profile, root) for name in sorted(named)):
             if not notebook.source.exists():

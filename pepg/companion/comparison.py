@@ -110,16 +110,17 @@ class Comparison:
                 + reaches
             )
         if low > 0.0 or (n == 1 and mean > 0.0):
-            return f"Stable and optimal differ by {size}: PePG ends above PG from {int((difference > 0).sum())} of {n} starts. {reaches} {self._retraining()}"
+            above = int((difference > 0).sum())
+            return f"Stable and optimal differ by {size}: PePG ends above PG from {above} of {n} starts. {reaches} {self._retraining()}"
         if high < 0.0 or (n == 1 and mean < 0.0):
             return (
                 f"PePG ends below PG by {size}: from these starts it comes to rest at poorer local optima. {reaches} "
                 f"algorithms.pepg(env), which starts from several policies, may find a better one. {self._retraining()}"
             )
-        above = int((difference > LITTLE * self.span).sum())
+        above, below = (int((sign * difference > LITTLE * self.span).sum()) for sign in (1, -1))
         return (
-            f"PePG and PG are level in the mean over {n} starts ({_plain(mean, (high - low) / 2, sign='+')}), but not start by start: PePG ends above by more "
-            f"than 1 % of the range of values from {above}, below from {int((difference < -LITTLE * self.span).sum())}. {reaches} {self._retraining()}"
+            f"PePG and PG are level in the mean over {n} starts ({_plain(mean, (high - low) / 2, sign='+')}), but not start by start: PePG "
+            f"ends above by more than 1 % of the range of values from {above}, below from {below}. {reaches} {self._retraining()}"
         )
 
     def _retraining(self):

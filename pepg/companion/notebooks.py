@@ -211,6 +211,11 @@ def is_companions(name):
     return name[:1].isdigit()
 
 
+def companions_and_own(profile, root=PROJECT):
+    """A notebook of each kind, for the two folders, each with a manifest, that notebooks publish into."""
+    return Notebook("0", profile, root), Notebook(OWN, profile, root)
+
+
 def run(notebook, store=False, tell=lambda cell, of: None):
     """Execute and publish; True and the warnings, or False and why it failed. Two runs of one notebook wait for each other."""
     with locked(notebook.build / f"{notebook.name}.lock"):  # they would share its stage
@@ -235,13 +240,14 @@ def tidy(profile, root=PROJECT):
 
     Raises OSError where the project cannot be written to.
     """
-    place = Notebook("", profile, root)
-    with locked(place.build / "manifest.lock"):
-        for journal in sorted(place.build.glob("*.publishing.json")):
+    places = companions_and_own(profile, root)
+    build = places[0].build
+    with locked(build / "manifest.lock"):
+        for journal in sorted(build.glob("*.publishing.json")):
             Notebook(journal.name.removesuffix(".publishing.json"), profile, root).end_publishing()
-        for path in place.published.glob(".waiting-*"):
+        for path in [path for place in places for path in place.published.glob(".waiting-*")]:
             path.unlink()
-    for folder in (place.published, place.build, root / "notebooks", *(root / "build").glob("sweeps/*")):
+    for folder in (*(place.published for place in places), build, root / "notebooks", *(root / "build").glob("sweeps/*")):
         sweep_up(folder)
     sweep_up(tempfile.gettempdir(), "pepg-{}-*")
     for folder in {tempfile.gettempdir(), "/dev/shm"}:

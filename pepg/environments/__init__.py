@@ -1,7 +1,8 @@
 """Worlds that respond to a deployed policy."""
 
 from .check import check_environment
-from .crowding import CrowdedMDP, Crowding, VisitCertificate
+from .crowding import CrowdedMDP, Crowding
+from .fixed import VisitCertificate
 from .function import FunctionPeMDP
 from .gridworld import Gridworld
 from .ranked import RankedGrid

@@ -31,34 +31,17 @@ which is concave. The maximum is what a best response gains in the MDP with the 
 from dataclasses import dataclass
 
 import numpy as np
-import piqp
 from scipy.sparse import csc_array
 
 from ..arguments import check_finite, check_non_negative
-from ..mdp import MDP, PeMDP, best_response
+from ..mdp import MDP, best_response
+from ..quadratic import solve_quadratic
+from .fixed import FixedMoves, VisitCertificate, flow, occupancy_of, policy_where_seen
 from .gridworld import Gridworld
 
-QP_TOLERANCE = 1e-12  # residuals and duality gap of the solver
-UNSEEN = 1e-9  # of visits: what the solver leaves of a 0
 
-
-@dataclass(frozen=True, eq=False)
-class VisitCertificate:
-    r"""A policy with the proof of what it is.
-
-    policy : (S, A); where it is never, the best response to what it brings about
-    value : its performative value :math:`V^\pi_\pi(\rho)`
-    gap : >= 0. Of an optimum: no policy has a performative value above ``value + gap``. Of a stable policy: no policy earns more than
-        ``value + gap`` in the environment that it brings about.
-    """
-
-    policy: np.ndarray
-    value: float
-    gap: float
-
-
-@dataclass(frozen=True, eq=False)
-class CrowdedMDP(PeMDP):
+@dataclass(frozen=True, eq=False, repr=False)
+class CrowdedMDP(FixedMoves):
     """Any MDP, `mdp` without leading axes, in which a visit costs `cost` = c >= 0 for every visit to the same state; see above.
 
     Raises ValueError, naming the argument, for a cost out of range or an `mdp` that is none.
@@ -72,43 +55,17 @@ class CrowdedMDP(PeMDP):
             raise ValueError(f"mdp: expected a pepg.MDP without leading axes, got {self.mdp!r:.80}")
         object.__setattr__(self, "cost", check_non_negative("cost", self.cost))
 
-    @property
-    def n_states(self):
-        return self.mdp.n_states
-
-    @property
-    def n_actions(self):
-        return self.mdp.n_actions
-
-    @property
-    def gamma(self):
-        return self.mdp.gamma
-
-    @property
-    def rho(self):
-        return self.mdp.rho
-
     def respond(self, policy):
         r"""Deploy `policy` (..., S, A): the MDP with the rewards :math:`R - c\, d_\pi`, one linear solve."""
         visits = self.mdp.occupancy(policy).sum(axis=-1)
-        return self._paying(self.mdp.r - self.cost * visits[..., None])
-
-    def _paying(self, r):
-        """The fixed MDP with the rewards `r` (..., S, A) in place of its own."""
-        mdp = self.mdp
-        return MDP(np.broadcast_to(mdp.P, r.shape[:-2] + mdp.P.shape), r, mdp.gamma, mdp.rho, mdp.terminal)
+        return self._with_rewards(self.mdp.r - self.cost * visits[..., None])
 
     def response_gradient(self, policy, occupancy, value):
         policy = self.check_policy(policy)
         weights = check_finite("occupancy", occupancy, policy.shape[-2:]).sum(axis=-1, keepdims=True)
         check_finite("value", value, policy.shape[-2:-1])  # the transitions do not respond
-        weighed = self._paying(np.broadcast_to(-self.cost * weights, np.broadcast_shapes(weights.shape, policy.shape)))
+        weighed = self._with_rewards(np.broadcast_to(-self.cost * weights, np.broadcast_shapes(weights.shape, policy.shape)))
         return self.mdp.occupancy(policy).sum(axis=-1, keepdims=True) * weighed.action_value(policy)
-
-    def transition_gradient(self, policy, weights):
-        """0: the transitions do not respond."""
-        check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
-        return np.zeros(np.broadcast_shapes(self.check_policy(policy).shape, np.shape(weights)[:-1]))
 
     def certified_optimum(self):
         """The performatively optimal policy: a :class:`VisitCertificate`. Raises RuntimeError if the QP is not solved."""
@@ -124,10 +81,10 @@ class CrowdedMDP(PeMDP):
     def _certified(self, strength):
         occupancy = visit_optimum(self.mdp, strength)
         visits = occupancy.sum(axis=-1, keepdims=True)
-        marginal = self._paying(self.mdp.r - 2.0 * strength * visits)
-        policy = np.where(visits > UNSEEN, occupancy / np.maximum(visits, UNSEEN), best_response(marginal))
+        marginal = self._with_rewards(self.mdp.r - 2.0 * strength * visits)
+        policy = policy_where_seen(occupancy, best_response(marginal))
         visits = self.mdp.occupancy(policy).sum(axis=-1, keepdims=True)  # those of the policy, whatever the solver left undone
-        marginal = self._paying(self.mdp.r - 2.0 * strength * visits)
+        marginal = self._with_rewards(self.mdp.r - 2.0 * strength * visits)
         gap = marginal.expected_return(best_response(marginal)) - marginal.expected_return(policy)
         return VisitCertificate(policy, float(self.respond(policy).expected_return(policy)), max(float(gap), 0.0))
 
@@ -138,23 +95,11 @@ def visit_optimum(mdp, strength):
     A sparse convex QP in d(s,a) >= 0 with :math:`\sum_a d(s,a) - \gamma \sum_{s',a} P(s|s',a) d(s',a) = \rho(s)` at the states that are
     not terminal, solved by PIQP. Raises RuntimeError if it does not converge.
     """
-    alive = np.flatnonzero(~mdp.terminal)
-    n, n_actions = alive.size, mdp.n_actions
-    leave = np.repeat(np.eye(n), n_actions, axis=0)  # (n A, n): the state of each pair
-    arrive = mdp.P[alive][..., alive].reshape(n * n_actions, n)
-    solver = piqp.SparseSolver()
-    settings = solver.settings
-    settings.eps_abs = settings.eps_rel = QP_TOLERANCE
-    settings.eps_duality_gap_abs = settings.eps_duality_gap_rel = QP_TOLERANCE
-    settings.reg_lower_limit, settings.reg_finetune_lower_limit = 1e-13, 1e-15
-    quadratic, flow = csc_array(2.0 * strength * leave @ leave.T), csc_array((leave - mdp.gamma * arrive).T)
-    solver.setup(quadratic, -mdp.r[alive].ravel(), flow, mdp.rho[alive], x_l=np.zeros(n * n_actions), x_u=np.full(n * n_actions, np.inf))
-    status = solver.solve()
-    if status != piqp.PIQP_SOLVED:
-        raise RuntimeError(f"PIQP did not solve the problem over the occupancies: {status}")
-    occupancy = np.zeros((mdp.n_states, n_actions))
-    occupancy[alive] = np.maximum(solver.result.x, 0.0).reshape(n, n_actions)
-    return occupancy
+    alive = ~mdp.terminal
+    state = np.repeat(np.eye(alive.sum()), mdp.n_actions, axis=0)  # of each pair (s, a)
+    linear = -mdp.r[alive].ravel()
+    quadratic, constraints = csc_array(2.0 * strength * state @ state.T), csc_array(flow(mdp))
+    return occupancy_of(mdp, solve_quadratic(quadratic, linear, constraints, mdp.rho[alive], np.full(linear.size, np.inf)))
 
 
 class Crowding(CrowdedMDP):

@@ -211,4 +211,4 @@ class FunctionPeMDP(PeMDP):
 
 def _is_recorded(array):
     """Whether autograd follows an array, or the numbers in it."""
-    return isinstance(array, Box) or isinstance(array, (list, tuple)) or getattr(array, "dtype", None) == object
+    return isinstance(array, (Box, list, tuple)) or getattr(getattr(array, "dtype", None), "kind", None) == "O"

@@ -31,8 +31,8 @@ from scipy.linalg import block_diag
 from scipy.optimize import linprog
 
 from ..arguments import check_count, check_finite, check_number
-from ..mdp import MDP, PeMDP, best_response
-from .crowding import UNSEEN, VisitCertificate
+from ..mdp import MDP, best_response
+from .fixed import FixedMoves, VisitCertificate, flow, occupancy_of, policy_where_seen
 from .gridworld import Gridworld
 
 LEVELS = (-0.5, -0.02, -0.01)  # of the most, the next and the least visited
@@ -40,8 +40,8 @@ LP_TOLERANCES = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolera
 SAME_VISITS = 9  # decimals: visits that agree to these are tied, and the first cell counts as visited more
 
 
-@dataclass(frozen=True, eq=False)
-class RankedGrid(PeMDP):
+@dataclass(frozen=True, eq=False, repr=False)
+class RankedGrid(FixedMoves):
     r"""The world above, on the board of :class:`pepg.Gridworld`, with moves that slip.
 
     Parameters
@@ -79,18 +79,6 @@ class RankedGrid(PeMDP):
             object.__setattr__(self, name, value)
 
     @property
-    def n_states(self):
-        return self.mdp.n_states
-
-    @property
-    def n_actions(self):
-        return self.mdp.n_actions
-
-    @property
-    def rho(self):
-        return self.mdp.rho
-
-    @property
     def inner(self):
         """The cells that are ranked, as states."""
         row, column = np.divmod(np.arange(self.n_states), self.grid.shape[1])
@@ -114,9 +102,8 @@ class RankedGrid(PeMDP):
 
     def paying(self, entry):
         """The :class:`MDP` of the fixed moves in which entering the cells pays `entry` (..., S)."""
-        mdp, entry = self.mdp, check_finite("entry", entry, (self.n_states,))
-        P = np.broadcast_to(mdp.P, entry.shape[:-1] + mdp.P.shape)
-        return MDP(P, (P @ entry[..., None, :, None])[..., 0], mdp.gamma, mdp.rho, mdp.terminal)
+        entry = check_finite("entry", entry, (self.n_states,))
+        return self._with_rewards((self.mdp.P @ entry[..., None, :, None])[..., 0])
 
     def response_gradient(self, policy, occupancy, value):
         """0, the derivative wherever the ranking does not change."""
@@ -125,18 +112,12 @@ class RankedGrid(PeMDP):
         check_finite("value", value, policy.shape[-2:-1])
         return np.zeros(np.broadcast_shapes(policy.shape, np.shape(occupancy)))
 
-    def transition_gradient(self, policy, weights):
-        """0: the transitions do not respond."""
-        check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
-        return np.zeros(np.broadcast_shapes(self.check_policy(policy).shape, np.shape(weights)[:-1]))
-
     def certified_optimum(self):
         """The performatively optimal policy: a :class:`VisitCertificate`. Raises RuntimeError if the linear program is not solved."""
         occupancy, entry = self._solved()
-        visits = occupancy.sum(axis=-1, keepdims=True)
         frozen = self.paying(entry)
         response = best_response(frozen)
-        policy = np.where(visits > UNSEEN, occupancy / np.maximum(visits, UNSEEN), response)
+        policy = policy_where_seen(occupancy, response)
         value = float(self.respond(policy).expected_return(policy))
         return VisitCertificate(policy, value, max(float(frozen.expected_return(response)) - value, 0.0))
 
@@ -148,8 +129,6 @@ class RankedGrid(PeMDP):
         mdp, inner, n, gamma = self.mdp, self.inner, self.ranked, self.gamma
         alive = np.flatnonzero(~mdp.terminal)
         pairs, m = alive.size * self.n_actions, inner.size
-        leave = np.repeat(np.eye(self.n_states)[:, alive][alive], self.n_actions, axis=0)
-        flow = (leave - gamma * mdp.P[alive][..., alive].reshape(pairs, -1)).T
         visits = np.repeat((alive == inner[:, None]).astype(float), self.n_actions, axis=1)  # (m, pairs): d of the inner cells
         drops = {n: LEVELS[1] - LEVELS[0], 2 * n: LEVELS[2] - LEVELS[1]}  # what each T_k costs
         entry = self.grid.ravel().copy()
@@ -158,12 +137,10 @@ class RankedGrid(PeMDP):
         above = np.hstack([-np.ones((m, 1)), -np.eye(m)])  # d(s) - t - u(s) <= 0
         limits = np.hstack([np.tile(visits, (2, 1)), block_diag(above, above)])
         solved = linprog(
-            np.concatenate(cost), A_ub=limits, b_ub=np.zeros(2 * m), A_eq=np.hstack([flow, np.zeros((alive.size, 2 * m + 2))]),
+            np.concatenate(cost), A_ub=limits, b_ub=np.zeros(2 * m), A_eq=np.hstack([flow(mdp), np.zeros((alive.size, 2 * m + 2))]),
             b_eq=self.rho[alive], method="highs", options=LP_TOLERANCES,
         )
         if solved.status != 0:
             raise RuntimeError(f"the linear program over the occupancies was not solved: {solved.message}")
         entry[inner] += gamma * solved.ineqlin.marginals.reshape(2, m).sum(axis=0)
-        occupancy = np.zeros((self.n_states, self.n_actions))
-        occupancy[alive] = np.maximum(solved.x[:pairs], 0.0).reshape(-1, self.n_actions)
-        return occupancy, entry
+        return occupancy_of(mdp, solved.x[:pairs]), entry

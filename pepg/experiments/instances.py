@@ -18,7 +18,8 @@ def random_instances(seed, states, actions, gammas, strengths, count):
     generator, to draw policies from.
     """
     count, seed = check_count("count", count), check_seed("seed", seed)
-    states, actions = ([check_count(name, n) for n in check_sequence(name, some, "counts")] for name, some in (("states", states), ("actions", actions)))
+    given = {"states": states, "actions": actions}
+    states, actions = ([check_count(name, n) for n in check_sequence(name, some, "counts")] for name, some in given.items())
     gammas = [check_gamma(gamma, "gammas") for gamma in check_sequence("gammas", gammas, "discounts")]
     return _batches(seed, list(product(states, actions, gammas)), check_vector("strengths", strengths), count)
 
