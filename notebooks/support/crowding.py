@@ -130,35 +130,6 @@ def draw_price(table, marks):
     return figure
 
 
-def _best_in_row(values):
-    """The best of each row, of those within 1e-5 of it the closest to the diagonal: where supports agree, policies are tied."""
-    i, j = np.indices(values.shape)
-    return np.where(values >= values.max(axis=1, keepdims=True) - 1e-5, np.abs(i - j), values.size).argmin(axis=1)
-
-
-def draw_landscape(table, marked):
-    """The decoupled landscape as a map, with each row's best policy and the diagonal, and cuts through it."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
-    values = table.pivot(index="deployed", columns="evaluated", values="value")
-    x = values.columns.to_numpy()
-    mesh = left.pcolormesh(x, x, values.to_numpy(), cmap="viridis", rasterized=True, shading="nearest")
-    left.plot(x, x, color="white", linewidth=1.0)
-    left.plot(x[_best_in_row(values.to_numpy())], x, color="black", linewidth=1.0, linestyle=":")
-    for name, share in marked.items():
-        left.plot(share, share, "o", color=figures.COLORS["PePG" if name == "optimal" else "PG"], markersize=6)
-    left.set(xlabel="followed: weight on crowding, $k/c$", ylabel="deployed: weight on crowding, $k/c$")
-    figure.colorbar(mesh, ax=left, label=r"$V^{\pi_j}_{\pi_i}(\rho)$")
-    right.plot(x, np.diag(values), color="black", label="deployed and followed")
-    for name, share in marked.items():
-        color = figures.COLORS["PePG" if name == "optimal" else "PG"]
-        row = values.loc[values.index[np.abs(values.index - share).argmin()]]
-        right.plot(x, row, color=color, linestyle=(0, (4, 1.5)), label=f"followed where the {name} one is deployed")
-        right.plot(share, np.diag(values)[np.abs(x - share).argmin()], "o", color=color, markersize=6)
-    right.set(xlabel="weight on crowding, $k/c$", ylabel="value")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
-
-
 def draw_corruption(table, certificates):
     """What each algorithm reaches on corrupted data, against the rate, with plain and with trimmed means."""
     figure, ax = plt.subplots(figsize=(5.2, 3.3))

@@ -185,3 +185,27 @@ def gain_key(ax):
     marks = (("o", "0.6", "a draw of the followers"), ("_", "black", "their mean, 95 % interval"), ("D", figures.COLORS["PePG"], "the paper's draw"))
     handles = [plt.Line2D([], [], linestyle="", marker=mark, color=color, label=label) for mark, color, label in marks]
     ax.legend(handles=handles, loc="center", frameon=False)
+
+
+# The worlds of notebook 00
+
+
+def as_worlds(ends, best_known, cases):
+    """Rows of a table of worlds for the paper's draw: the stable value is the better of PG's two ends. cases : (ε, followers, β, start)"""
+    rows = []
+    for eps, followers, beta, start in cases:
+        part = ends[(ends["ε"] == eps) & (ends["followers"] == followers) & (ends["β"] == beta) & (ends["draw"] == "paper's")]
+        known = best_known[(best_known["eps"] == eps) & (best_known["followers"] == followers) & (best_known["beta"] == beta)]
+        rows.append({
+            "world": f"gridworld, β = {beta:g}, {start} start", "stable": part["PG"].max(),
+            "optimal": known.loc[known["draw"] == "paper's", "value"].item(),
+            "PePG": part.loc[part["start"] == start, "PePG"].item(), "evidence": "best known",
+        })
+    return pd.DataFrame(rows)
+
+
+def with_shares(worlds):
+    """The worlds with what PePG makes up of the gap between stable and optimal; none where there is no gap."""
+    gap = worlds["optimal"] - worlds["stable"]
+    share = ((worlds["PePG"] - worlds["stable"]) / gap.where(gap > 0.0)).round(4)
+    return worlds[["world", "stable", "optimal", "PePG"]].assign(**{"PePG's share of the gap": share, "evidence": worlds["evidence"]})
