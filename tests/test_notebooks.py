@@ -38,7 +38,7 @@ def lines(source):
 
 def test_code_is_short():
     lengths = sorted(len(lines(source)) for name in NOTEBOOKS for source in sources(name, "code"))
-    assert sum(lengths) <= 130 * len(NOTEBOOKS)
+    assert sum(lengths) <= 120 * len(NOTEBOOKS)
     assert statistics.median(lengths) <= 8
     assert lengths[int(0.9 * len(lengths))] <= 22
     assert lengths[-1] <= 30

@@ -114,3 +114,34 @@ def closed_form(kappa, c, gamma):
     found = measure(*aligned(kappa, c, u, gamma))
     sides = {"ratio": found["shift"] / found["bound"], "sharp": found["shift"] / found["tanh"]}
     return pd.DataFrame({"gamma": gamma, "kappa": kappa, "c": c, "u": u, **sides})
+
+
+# Tables
+
+
+def identity_table(sample):
+    """How exactly R1 holds by discount: the worst residual, and how large the differences are that it is about."""
+    relative, apart = sample["all terms"] / sample["scale"], sample["difference"] / sample["scale"]
+    return pd.DataFrame([
+        {
+            "gamma": gamma,
+            "instances": len(part),
+            "worst residual, of the values": below(relative[part.index]),
+            "worst residual, of the difference": below(part["all terms"] / part["difference"]),
+            "smallest difference, of the values": f"{apart[part.index].min():.1e}",
+            "median difference, of the values": round(apart[part.index].median(), 3),
+        }
+        for gamma, part in sample.groupby("gamma")
+    ])
+
+
+def halved_table(cases):
+    """Left over right of R2, and with one constant halved. cases : {instance: (env, policy, other)}"""
+    rows = []
+    for name, (env, *policies) in cases.items():
+        L_P, L_r = env.lipschitz_constants()
+        left, right = theory.performative_shift(env, *policies, (L_P, L_r))
+        halved = {"L_P/2, or span/4": (L_P / 2, L_r), "L_r/2": (L_P, L_r / 2), "1/(2(1-gamma))": (L_P / 2, L_r / 2)}
+        ratios = {key: left / theory.performative_shift(env, *policies, pair)[1] for key, pair in halved.items()}
+        rows.append(pd.DataFrame({"instance": name, "left / right of R2": left / right, **ratios}))
+    return pd.concat(rows)

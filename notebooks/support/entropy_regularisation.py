@@ -7,6 +7,23 @@ import pandas as pd
 import pepg
 from pepg import algorithms, data, figures
 from pepg.theory.certificate import certified_optimum
+from pepg.theory.differences import by_differentiation, central_differences, norm
+
+
+def check(env, logits, entropy):
+    """Errors of R4 over the instances of `env`, relative to the gradient: the largest by two other ways, the median without a bonus."""
+    policy = pepg.softmax(logits)
+    exact, true = pepg.performative_gradient(env, policy, entropy), by_differentiation(env, logits, entropy)
+    here, plain = pepg.deploy(env, policy, entropy), pepg.deploy(env, policy)
+    score = here.occupancy * np.log(policy)
+    forgotten = exact + entropy * (score - policy * score.sum(axis=-1, keepdims=True))
+    half = here.policy_part + plain.environment_part(env)
+    return {
+        "differences": (norm(exact - central_differences(env, logits, entropy)) / norm(exact)).max(),
+        "autodiff": (norm(exact - true) / norm(exact)).max(),
+        "response without bonus": np.median(norm(half - true) / norm(true)),
+        "policy without bonus": np.median(norm(forgotten - true) / norm(true)),
+    }
 
 
 def right_side(env, policy, entropy):

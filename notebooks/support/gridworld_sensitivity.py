@@ -139,13 +139,50 @@ def measure(worlds, policies, corners):
 def retraining_on_draw(draw, setting, starts, seed, iterations):
     """Best responses on that draw of the followers: from random starts (mean gains of the first two), and to PePG's policy."""
     env = pepg.Gridworld(**setting, seed=draw)
-    deployed = [env.random_policies(np.random.SeedSequence(seed + 1).spawn(starts), scale=1.0)]
-    for _ in range(2):
-        deployed.append(pepg.best_response(env.respond(deployed[-1])))
-    values, promised, _ = theory.promise_and_shift(env, np.array(deployed))
+    first = env.random_policies(np.random.SeedSequence(seed + 1).spawn(starts), scale=1.0)
+    values, promised, _ = theory.promise_and_shift(env, best_responses(env, first, 2))
     found = algorithms.pepg(env, policy=env.epsilon_greedy_policy(0.1), iterations=iterations)
     answer = pepg.performative_value(env, pepg.best_response(env.respond(found.policy)))
     return {
         "draw": draw, "first, delivered - promised": (values[1] - promised[0]).mean(),
         "second, delivered": (values[2] - values[1]).mean(), "best response to PePG, delivered": answer - found.values[-1],
     }
+
+
+# Retraining
+
+
+def best_responses(env, policy, count):
+    """The policy, the best response to where it is deployed, the best response to where that is deployed, ...: (count + 1, ...)."""
+    deployed = [policy]
+    for _ in range(count):
+        deployed.append(pepg.best_response(env.respond(deployed[-1])))
+    return np.array(deployed)
+
+
+def retraining_curves(env, policy, rpo, count, **labels):
+    """Promised and delivered value by retraining, with best responses and with RPO, and by how much R1 fails there: table, residual."""
+    rows, residual = [], 0.0
+    for way, deployed in (("best response", best_responses(env, policy, count)), ("RPO", rpo.policies[: count + 1])):
+        values, promised, shift = theory.promise_and_shift(env, deployed)
+        residual = max(residual, np.abs(values[1:] - promised - shift).max())
+        rows.append(pd.DataFrame({
+            **labels, "way": way, "retraining": np.arange(count + 1), "promised": np.r_[np.nan, promised], "delivered": values,
+        }))
+    return pd.concat(rows), residual
+
+
+def gain_rows(env, starts, count, **labels):
+    """What each of `count` best responses promises and delivers, means with intervals over the starts, and how often it is less."""
+    values, promised, _ = theory.promise_and_shift(env, best_responses(env, starts, count))
+    gains = {"promised": (promised - values[:-1]).round(8), "delivered": (values[1:] - values[:-1]).round(8)}
+    rows = []
+    for k in range(count):
+        line = {**labels, "retraining": k + 1}
+        for name, gain in gains.items():
+            mean, low, high = figures.mean_interval(gain[k])
+            line |= {f"gain {name}": mean, f"gain {name}, low": low, f"gain {name}, high": high}
+        line["share below the promise"] = (gains["delivered"][k] < gains["promised"][k] - 1e-6).mean()
+        line["share below the policy replaced"] = (gains["delivered"][k] < -1e-6).mean()
+        rows.append(line)
+    return rows

@@ -6,7 +6,7 @@ import pandas as pd
 
 import pepg
 from pepg import algorithms, data, figures, theory
-from pepg.theory.differences import cosine, norm, slopes
+from pepg.theory.differences import by_differentiation, central_differences, cosine, norm, slopes
 from pepg.theory.estimators import WithoutTransitions, coefficient, expected_update, power, visits
 
 PARTS = {"policy": (figures.COLORS["PG"], "-"), "rewards": ("#882255", "--"), "transitions": ("#222222", "-.")}
@@ -27,6 +27,17 @@ PANELS = {  # of the last figure: expected update, title, sampled
     "third term lost": ("transitions' term lost", ("advantage, same step", "advantage, shifted")),
     "complete, no γᵗ": ("complete, without γᵗ", ("TD difference, no γᵗ",)),
 }
+
+
+def check(env, logits):
+    """Errors of R3 over the instances of `env`, relative to the gradient: the largest by three other ways, the median without a part."""
+    policy = pepg.softmax(logits)
+    parts, exact = theory.gradient_parts(env, policy), pepg.performative_gradient(env, policy)
+    true = by_differentiation(env, logits)
+    others = {"differences": central_differences(env, logits), "autodiff": true, "sum of parts": sum(parts)}
+    errors = {name: (norm(exact - other) / norm(exact)).max() for name, other in others.items()}
+    lost = {f"without {name}": np.median(norm(exact - part - true) / norm(true)) for name, part in zip(PARTS, parts)}
+    return errors | lost
 
 
 def three_ascents(env, policy, iterations):

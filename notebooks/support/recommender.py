@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 import pepg
-from pepg import algorithms, figures
+from pepg import algorithms, figures, theory
 
 COLOURS = figures.OTHERS  # of the categories
 
@@ -133,3 +133,43 @@ def draw_strengths(strengths):
     order = np.argsort([label.startswith("stable") for label in labels], kind="stable")
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=len(drifts))
     return figure
+
+
+# Tables
+
+
+def shown_table(env, policies, categories):
+    """What each policy shows to each group, and the shares of users that the groups have; a row a policy and group."""
+    rows = []
+    for name, policy in policies.items():
+        discounted, long_run = shares(env, policy)
+        rows += [(name, c, discounted[s], long_run[s], *policy[s]) for s, c in enumerate(categories)]
+    columns = ["policy", "group", "users", "users, long run", *[f"shown {c}" for c in categories]]
+    return pd.DataFrame(rows, columns=columns).round(5)
+
+
+def end_table(env, policies):
+    """Engagement per recommendation, what a best response promises above it, variety, and the largest group; a row a policy."""
+    rows = []
+    for name, policy in policies.items():
+        value, gain = pepg.performative_value(env, policy), theory.best_response_gain(env, policy)
+        groups = (np.max(share) for share in shares(env, policy))
+        rows.append((name, (1 - env.gamma) * value, (1 - env.gamma) * gain, variety(env, policy), *groups))
+    columns = ["policy", "engagement", "promised gain", "effective categories", "largest group", "largest group, long run"]
+    return pd.DataFrame(rows, columns=columns).round(5)
+
+
+def strength_table(worlds, found, names, starts):
+    """Engagement, variety and largest group of the better of the starts, by (drift, satiation). found : {((name, start), world, 0): Run}"""
+    rows = []
+    for (drift, satiation), world in worlds.items():
+        row = {"drift": drift, "satiation": satiation}
+        for name in names:
+            runs = (found[(name, start), (drift, satiation), 0] for start in starts)
+            best = max(runs, key=lambda run: round(run.values[-1], 9))
+            row[name] = (1 - world.gamma) * best.values[-1]
+            row[f"categories, {name}"] = variety(world, best.policy)
+            row[f"largest group, {name}"] = np.max(shares(world, best.policy)[0])
+        rows.append(row | {"gap in %": 100 * (row["optimal"] / row["stable"] - 1)})
+    columns = ["drift", "satiation", "stable", "optimal", "gap in %", "categories, stable", "categories, optimal"]
+    return pd.DataFrame(rows)[[*columns, "largest group, stable", "largest group, optimal"]].round(4)

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import autograd.numpy as anp
 import numpy as np
+import pandas as pd
 from autograd import make_vjp
 
 import pepg
@@ -424,3 +425,58 @@ def behaviour(reported, true):
         "rise": reported[-1] - reported[0], "of it at the switch": reported[1] - reported[0], "first true": true[0],
         "last true": true[-1], "true moved by": true[-1] - true[0],
     }
+
+
+# Tables
+
+
+def curve_table(described, exact, tabular, recorded):
+    """Reported and true values by iteration: the rebuilt procedure with the exact ascents from its starts, and recorded runs."""
+    rows = []
+    for k in range(described.true.shape[1]):
+        rows.append(pd.DataFrame({
+            "run": "rebuilt", "seed": k, "iteration": np.arange(len(exact)), "reported": [np.nan, *described.reported[:, k]],
+            "true": described.true[:, k], "exact in class": exact[:, k], "exact tabular": tabular[:, k],
+        }))
+    for k, run in enumerate(recorded):
+        columns = {"reported": run["reported_value"], "true": run["true_value"]}
+        iteration = np.arange(1, len(run["true_value"]) + 1)
+        rows.append(pd.DataFrame({"run": "recorded", "seed": k, "iteration": iteration, **columns}))
+    return pd.concat(rows)
+
+
+def ladder_rows(env, theta, features, step_size, iterations, results, exact):
+    """What each rung gains at one step: the procedures, and the exact ascents of PePG (given) and of PG in the same class."""
+    rows = []
+    for name, result in results.items():
+        reported = result.reported[-1].mean() if name.startswith("1") else np.nan
+        row = {"η": step_size, "procedure": name, "reported": reported, "cosine": result.cosine[1:].mean()}
+        rows.append(row | gained(result.true))
+    plain = linear.ascend(env, theta, features, step_size, iterations, gradient=pepg.policy_gradient)
+    rows.append({"η": step_size, "procedure": "7 exact gradient, same class", "cosine": 1.0} | gained(exact))
+    return [*rows, {"η": step_size, "procedure": "exact PG, same class"} | gained(plain)]
+
+
+def step_rows(results):
+    """Paired differences of the last true value: each rung of the ladder to the next, and from no model, the last, to each."""
+    names = list(results)
+    pairs = {f"{a[0]} → {b[0]}": (a, b) for a, b in pairwise(names[:-1])}
+    pairs |= {f"no model → {b[0]}": (names[-1], b) for b in names[:-1]}
+    rows = []
+    for step, (a, b) in pairs.items():
+        mean, low, high = mean_interval(results[b].true[-1] - results[a].true[-1])
+        rows.append({"step": step, "gain": mean, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def sign_rows(updates, recorded):
+    """First and last values of the projected updates, reported and true, beside what was recorded."""
+    rows = [
+        {
+            "update": label, "first reported": reported[0], "last reported": reported[-1], "first true": true[0],
+            "last true": true[-1], "true moved by": true[-1] - true[0],
+        }
+        for label, (reported, true, _) in updates.items()
+    ]
+    rows.append({"update": "recorded (-η, ν = 0.1)", "first reported": recorded[0], "last reported": recorded[-1]})
+    return pd.DataFrame(rows)
