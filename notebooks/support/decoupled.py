@@ -29,7 +29,9 @@ def draw(table, marked, parameter, value=r"$V^{\pi_j}_{\pi_i}(\rho)$"):
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.2))
     values = table.pivot(index="deployed", columns="evaluated", values="value")
     x = values.columns.to_numpy()
-    mesh = left.pcolormesh(x, x, values.to_numpy(), cmap="viridis", rasterized=True, shading="nearest")
+    ends = x[0] - (x[1] - x[0]) / 2, x[-1] + (x[1] - x[0]) / 2
+    mesh = left.imshow(values.to_numpy(), origin="lower", extent=(*ends, *ends), aspect="auto", interpolation="none")
+    left.grid(visible=False)
     left.plot(x, x, color="white", linewidth=1.0)
     left.plot(x[_best_in_row(values.to_numpy())], x, color="black", linewidth=1.0, linestyle=":")
     right.plot(x, np.diag(values), color="black", label="deployed and followed")

@@ -232,7 +232,7 @@ def draw_levels(table, deployments):
         ax.set_xticks(levels, levels)
         ax.minorticks_off()
     axes[0].set_ylabel(f"true value after {deployments} deployments")
-    axes[0].legend(loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(methods))
     return figure
 
 
