@@ -142,7 +142,10 @@ def draw_corruption(table, certificates):
                     marker="o" if trim else "x", markersize=4, capsize=2, label=label)
     for name, value in certificates.items():
         ax.axhline(value, color="black", linewidth=0.8, linestyle=":")
-        ax.annotate(f"{name}, certified", (len(rates) - 1.02, value), (0, 2), textcoords="offset points", ha="right", fontsize=7)
+        above = name == "optimal"
+        ax.annotate(
+            f"{name}, certified", (0.1, value), (0, 2 if above else -2), textcoords="offset points", va="bottom" if above else "top", fontsize=7,
+        )
     ax.set(ylim=(None, -1.58), xticks=range(len(rates)), xticklabels=[f"{rate:g}" for rate in rates], xlabel="share of corrupted transitions",
            ylabel=r"true value $V^\pi_\pi(\rho)$ at the end")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)

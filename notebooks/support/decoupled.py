@@ -30,7 +30,8 @@ def draw(table, marked, parameter, value=r"$V^{\pi_j}_{\pi_i}(\rho)$"):
     values = table.pivot(index="deployed", columns="evaluated", values="value")
     x = values.columns.to_numpy()
     ends = x[0] - (x[1] - x[0]) / 2, x[-1] + (x[1] - x[0]) / 2
-    mesh = left.imshow(values.to_numpy(), origin="lower", extent=(*ends, *ends), aspect="auto", interpolation="none")
+    look = {"origin": "lower", "aspect": "auto", "interpolation": "none", "cmap": "viridis"}
+    mesh = left.imshow(values.to_numpy(), extent=(*ends, *ends), **look)
     left.grid(visible=False)
     left.plot(x, x, color="white", linewidth=1.0)
     left.plot(x[_best_in_row(values.to_numpy())], x, color="black", linewidth=1.0, linestyle=":")
