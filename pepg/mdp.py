@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
-from scipy.sparse import csr_array, eye_array, issparse
+from scipy.sparse import csc_array, csr_array, eye_array, issparse
 from scipy.sparse.linalg import splu
 from scipy.special import xlogy
 
@@ -292,8 +292,8 @@ class PeMDP(ABC):
     def transition_gradient(self, policy, weights):
         r"""The gradient in π, (..., S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
 
-        policy (..., S, A) · weights (..., S, A, S). With :math:`R(d, V)` for :meth:`response_gradient`, which is linear in d and
-        affine in V for a given d,
+        policy (..., S, A) · weights (..., S, A, S), or for one policy a ``scipy.sparse`` array (S A, S). With :math:`R(d, V)` for
+        :meth:`response_gradient`, which is linear in d and affine in V for a given d,
 
         .. math:: \nabla_\pi \sum C P_\pi = \frac{1}{\gamma} \Big( \sum_{s'} R(C(\cdot,\cdot,s'), e_{s'})
                   - R\big(\textstyle\sum_{s'} C(\cdot,\cdot,s'), 0\big) \Big).
@@ -305,6 +305,8 @@ class PeMDP(ABC):
         """
         if not self.gamma > 0.0:
             raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {self.gamma}")
+        if issparse(weights):
+            return self._sparse_transition_gradient(self.check_policy(policy), check_sparse_weights(weights, self))
         weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
         policy = self.check_policy(policy)
         lead = weights.shape[:-3]
@@ -312,6 +314,16 @@ class PeMDP(ABC):
         gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros((*lead, self.n_states)))
         for s in np.flatnonzero(weights.reshape(-1, self.n_states).any(axis=0)):
             gradient = gradient + self.response_gradient(policy, weights[..., s], unit[..., s, :])
+        return gradient / self.gamma
+
+    def _sparse_transition_gradient(self, policy, weights):
+        """The same of weights (S A, S) that are sparse."""
+        nowhere = np.zeros(self.n_states)
+        gradient = -self.response_gradient(policy, weights.sum(axis=1).reshape(policy.shape), nowhere)
+        for s in np.unique(weights.tocoo().col):
+            unit = nowhere.copy()
+            unit[s] = 1.0
+            gradient = gradient + self.response_gradient(policy, weights[:, [s]].toarray().reshape(policy.shape), unit)
         return gradient / self.gamma
 
     def __repr__(self):
@@ -339,6 +351,23 @@ class PeMDP(ABC):
         seeds = [seed if isinstance(seed, np.random.SeedSequence) else check_seed("seeds", seed) for seed in seeds]
         draws = [np.random.default_rng(seed).normal(0.0, scale, (self.n_states, self.n_actions)) for seed in seeds]
         return softmax(np.array(draws))
+
+
+def check_dense(name, mdp):
+    """Raise a ValueError where the transitions of `mdp` are sparse, for what reads them as an array (..., S, A, S)."""
+    if mdp.sparse:
+        raise ValueError(f"{name}: expected transitions as an array (..., S, A, S), got sparse ones, of {mdp!r}")
+
+
+def check_sparse_weights(weights, env):
+    """Sparse `weights` on the transitions of `env` as a CSC array (S A, S) of finite numbers, or a ValueError."""
+    shape = env.n_states * env.n_actions, env.n_states
+    if weights.shape != shape:
+        raise ValueError(f"weights: expected shape {shape} of an array that is sparse, got {weights.shape}")
+    check_array("weights", weights.data)
+    if not np.isfinite(weights.data).all():
+        raise ValueError("weights: expected finite numbers, got some that are not")
+    return csc_array(weights)
 
 
 def check_entropy(entropy, policy, lead):

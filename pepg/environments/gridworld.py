@@ -36,7 +36,7 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array, issparse
 
 from ..arguments import check_array, check_count, check_finite, check_gamma, check_non_negative, check_real, check_seed, check_share, check_size
-from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, first_best, softmax
+from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, check_sparse_weights, first_best, softmax
 from . import large_grid
 
 MOVES = ("left", "right", "up", "down")
@@ -60,6 +60,25 @@ _DEFAULT_MAP = """
 def default_grid():
     """The 8x8 entry rewards of the paper's experiments: -0.01, -0.02 or -0.5 a cell, and +1 at the goal."""
     return np.array([[_LEGEND[cell] for cell in row] for row in _DEFAULT_MAP.split()])
+
+
+def random_grid(rows, columns, seed):
+    """Entry rewards of a grid like the paper's in any size, (rows, columns), drawn from a whole number `seed`.
+
+    As on the 8x8 grid every cell of the first row and column costs 0.01 and the last cell, the goal, pays 1. The others are drawn
+    with replacement from the 48 inner cells of the 8x8 grid that are not the goal, so that the rewards are as frequent as there.
+
+    Raises ValueError for a grid of less than two cells or a seed that is none.
+    """
+    shape = check_count("rows", rows), check_count("columns", columns)
+    check_size("rows", shape[0] * shape[1], "cells")
+    if shape == (1, 1):
+        raise ValueError(f"rows: expected at least two cells, got {shape[0]} x {shape[1]}")
+    drawn_from = default_grid()[1:, 1:].ravel()[:-1]
+    grid = np.full(shape, _LEGEND["e"])
+    grid[1:, 1:] = np.random.default_rng(check_seed("seed", seed)).choice(drawn_from, (shape[0] - 1, shape[1] - 1))
+    grid[-1, -1] = _LEGEND["G"]
+    return grid
 
 
 def _check_grid(grid):
@@ -104,7 +123,7 @@ class Gridworld(PeMDP):
     n_followers : number of followers
     gamma : discount in [0, 1)
     cost : what agent 2 pays for an intervention (agent 1 is not charged)
-    grid : 2-D entry rewards whose last cell, the goal, holds the largest; the 8x8 grid of the paper by default
+    grid : 2-D entry rewards whose last cell, the goal, holds the largest; the 8x8 grid of the paper by default (others: :func:`random_grid`)
     seed : which followers are drawn. None: those of the released program, follower k from ``numpy.random.default_rng(k)``; a whole
         number >= 0: follower k from the k-th child of that ``SeedSequence``, so that draws with different seeds are independent
 
@@ -112,6 +131,9 @@ class Gridworld(PeMDP):
     uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
     unknowns and bandwidth the number of columns; the gradient at the policy deployed last adds one transposed solve.
     The followers' best actions at one of the last two policies start the search at the next: that saves time and changes no result.
+
+    A grid of more than 500 cells answers one policy (S, A), without leading axes, with a sparse MDP, in time and memory linear in
+    `n_followers` x S and, in time, in :math:`1/(1 - \gamma)`. With 65,536 cells and 10 followers a gradient takes seconds.
 
     Raises ValueError, naming the argument, for anything outside these ranges.
     """
@@ -265,7 +287,7 @@ class Gridworld(PeMDP):
     def transition_gradient(self, policy, weights):
         response = self._response(policy)
         if issparse(weights):
-            return self._through_followers(response, self._by_action(weights))
+            return self._through_followers(response, self._by_action(check_sparse_weights(weights, self).tocsr()))
         weights = check_finite("weights", weights, (*response.policy.shape, self.n_states))
         weights = weights.reshape(-1, *weights.shape[-3:])
         entered = np.take_along_axis(weights, self.next_state[None, :, None], axis=-1) * self._alive[:, None, None]
@@ -275,11 +297,8 @@ class Gridworld(PeMDP):
     def _by_action(self, weights):
         """The gradient in agent 2's policy, (5, 1, S), of sparse `weights` (S A, S) on the transitions."""
         n, m = self.n_states, self.n_actions
-        if weights.shape != (n * m, n):
-            raise ValueError(f"weights: expected shape {(n * m, n)} of an array that is sparse, got {weights.shape}")
-        check_finite("weights", weights.data, ())
         to = np.repeat(self.next_state, m, axis=0).ravel()
-        entered = weights.tocsr()[np.repeat(np.arange(n * m), m), to].reshape(n, m, m) * self._alive[:, None, None]  # (S, A, move)
+        entered = weights[np.repeat(np.arange(n * m), m), to].reshape(n, m, m) * self._alive[:, None, None]  # (S, A, move)
         return np.concatenate([entered.sum(axis=1).T, np.einsum("saa->s", entered)[None]])[:, None]
 
     def _through_followers(self, response, by_action):
