@@ -96,7 +96,6 @@ class PooledModel:
     def __init__(self, gamma, rho, n_actions, memory=0.95, weight=1.0, lead=()):
         self.gamma, self.rho, n_actions, lead = _sizes(gamma, rho, n_actions, lead)
         n_states = len(self.rho)
-        check_size("rho", n_states * n_actions * n_states, "transition probabilities of a model")
         self.memory = float(check_number("memory", memory, "a number in [0, 1]", lambda x: 0.0 <= x <= 1.0))
         self.weight = check_positive("weight", weight)
         self.moved = np.zeros((*lead, n_states, n_actions, n_states))
