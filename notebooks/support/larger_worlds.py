@@ -126,10 +126,10 @@ def draw_gaps(table):
 def draw_influence(table):
     """The three columns of :func:`influence` as maps."""
     shape = table["row"].max() + 1, table["column"].max() + 1
-    figure, panels = plt.subplots(1, 3, figsize=(9.2, 3.4), sharey=True)
+    figure, panels = plt.subplots(1, 3, figsize=(9.2, 3.1), sharey=True)
     widest = table["change"].abs().max()
     looks = {
-        "stable": ("interventions, stable policy", {"cmap": "Blues", "vmin": 0.0, "vmax": 1.0}),
+        "stable": ("interventions, stable policy", {"cmap": "Blues", "vmin": 0.4, "vmax": 1.0}),
         "change": ("PePG's minus stable", {"cmap": "RdBu_r", "vmin": -widest, "vmax": widest}),
         "visits": ("visits of PePG, log10", {"cmap": "Greys", "vmin": -8.0, "vmax": 0.0}),
     }
