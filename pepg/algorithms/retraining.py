@@ -20,7 +20,8 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     Euclidean projection of `target`; with target r and weight λ it is the problem of RPO, a linear program for λ = 0.
     `bound` (..., S, A) adds :math:`d \le bound`; where it is 0 nothing of (s, a) is read.
     A convex QP, solved by PIQP to a duality gap of 1e-12, which for small weights leaves d an error of some 1e-6; the
-    problems along leading axes are the blocks of one. Of sparse transitions the gap is 1e-10. Shapes (..., S, A).
+    problems along leading axes are the blocks of one. Of sparse transitions, some thousand states at most, the gap is
+    1e-10. Shapes (..., S, A).
 
     Raises ValueError for an argument out of range, RuntimeError if the solver does not converge.
     """

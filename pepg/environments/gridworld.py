@@ -349,7 +349,7 @@ class Gridworld(PeMDP):
         if policy.ndim > 2:
             raise ValueError(
                 f"policy: expected one policy {policy.shape[-2:]}, since a grid of more than {LARGE} cells answers with a sparse MDP, "
-                f"which has no leading axes, got shape {policy.shape}"
+                f"which has no leading axes (an algorithm takes one start), got shape {policy.shape}"
             )
         entries = (grid.ravel()[self.next_state] for grid in self.follower_grids)
         action, entered, adjoint, mean_value = large_grid.answer(policy, self.next_state, self._alive, entries, self.gamma, self.cost)
