@@ -14,6 +14,7 @@ from .environments import (
     check_environment,
     congestion_policies,
     pigou,
+    random_grid,
     random_softmax_pemdp,
 )
 from .mdp import MDP, PeMDP, best_response, softmax
@@ -45,6 +46,7 @@ __all__ = [
     "performative_value",
     "pigou",
     "policy_gradient",
+    "random_grid",
     "random_softmax_pemdp",
     "softmax",
     "theory",

@@ -6,6 +6,7 @@ import re
 import sys
 
 import numpy as np
+from scipy.sparse import csr_array
 
 ROW_SUM_TOLERANCE = 1e-8
 MOST = 10**9  # steps, coefficients and counts above this are slips, whose results are rounding or fill any memory
@@ -156,7 +157,10 @@ def check_distributions(name, array):
     if not bad.any():
         return
     index = tuple(int(i) for i in np.argwhere(bad)[0])
-    row = array[index]
+    raise _no_distribution(name, index, array[index])
+
+
+def _no_distribution(name, index, row):
     if not np.isfinite(row).all():
         entry = int(np.argmin(np.isfinite(row)))
         found = f"{name}{[*index, entry]} is {row[entry]}"
@@ -165,7 +169,24 @@ def check_distributions(name, array):
         found = f"{name}{[*index, entry]} is {row[entry]:.6g}"
     else:
         found = f"{name}{list(index) if index else ''} sums to {row.sum():.12g}"
-    raise ValueError(f"{name}: each row must be a distribution (expected entries >= 0 that sum to 1), but {found}")
+    return ValueError(f"{name}: each row must be a distribution (expected entries >= 0 that sum to 1), but {found}")
+
+
+def check_sparse_distributions(name, array):
+    """A ``scipy.sparse`` array (S A, S) of distributions as one of its own in CSR format, or a ValueError that names (s, a)."""
+    if array.ndim != 2 or 0 in array.shape or array.shape[0] % array.shape[1]:
+        raise ValueError(f"{name}: expected shape (S A, S) of an array that is sparse, row s A + a for action a in state s, got {array.shape}")
+    array = array.tocsr()
+    array = csr_array((check_array(name, array.data), array.indices, array.indptr), array.shape, copy=True)
+    array.sum_duplicates()
+    bad = ~(np.abs(array.sum(axis=1) - 1.0) <= ROW_SUM_TOLERANCE)  # a NaN is an offence
+    row = np.repeat(np.arange(array.shape[0]), np.diff(array.indptr))
+    bad[row[~(array.data >= 0.0)]] = True
+    if bad.any():
+        first = int(bad.argmax())
+        index = divmod(first, array.shape[0] // array.shape[1])
+        raise _no_distribution(name, index, array[[first]].toarray()[0])
+    return array
 
 
 def check_policy(policy, n_states, n_actions, name="policy"):

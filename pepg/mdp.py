@@ -1,16 +1,19 @@
 r"""Finite Markov decision processes, and the environments that answer a policy with one.
 
 A policy is an array (S, A) whose rows are distributions. Every function broadcasts over leading axes, as
-``numpy.linalg`` does: policies (..., S, A) in MDPs with P (..., S, A, S) give values (..., S).
+``numpy.linalg`` does: policies (..., S, A) in MDPs with P (..., S, A, S) give values (..., S). Where P is a ``scipy.sparse`` array
+(S A, S) there are no leading axes, and all else is the same.
 
 Notation: :math:`P_\pi(s'|s) = \sum_a \pi(a|s) P(s'|s,a)`, and the value of :math:`\pi` solves
 :math:`(I - \gamma P_\pi) V = r_\pi`. A terminal state has value 0 and no occupancy.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
+from scipy.sparse import csc_array, csr_array, eye_array, issparse
+from scipy.sparse.linalg import splu
 from scipy.special import xlogy
 
 from .arguments import (
@@ -25,6 +28,7 @@ from .arguments import (
     check_policy,
     check_seed,
     check_sequence,
+    check_sparse_distributions,
     check_terminal,
     described,
 )
@@ -62,40 +66,59 @@ class MDP:
 
     Parameters
     ----------
-    P : (..., S, A, S) transition probabilities :math:`P(s'|s,a)`
+    P : (..., S, A, S) transition probabilities :math:`P(s'|s,a)`; or a ``scipy.sparse`` array (S A, S), row s A + a for action a in
+        state s, where most are 0 and S is large
     r : (..., S, A) expected rewards
     gamma : discount in [0, 1)
     rho : (..., S) initial distribution
     terminal : what indexes the terminal states (a state, a sequence of states or a mask (S,)); none by default
+
+    With a sparse P nothing else has leading axes, and :math:`I - \gamma P_\pi` is factored by SuperLU, once for the policy that was last
+    asked about: its value, its advantages and its occupancy share the factors. Their size depends on what leads where, about
+    :math:`S \log S` entries on a grid.
 
     Raises
     ------
     ValueError : naming the argument, the first offending index and what was expected
     """
 
-    P: np.ndarray
+    P: np.ndarray | csr_array
     r: np.ndarray
     gamma: float
     rho: np.ndarray
     terminal: np.ndarray | None = None
+    _factored: list = field(default_factory=list, init=False, repr=False)  # of a sparse P: the last policy, and its factors
 
     def __post_init__(self):
-        P = check_array("P", self.P)
-        if P.ndim < 3 or P.shape[-1] != P.shape[-3] or 0 in P.shape:
-            raise ValueError(f"P: expected shape (..., S, A, S), got {P.shape}")
-        check_distributions("P", P)
-        n_states, n_actions = P.shape[-3:-1]
+        if issparse(self.P):
+            P = check_sparse_distributions("P", self.P)
+            n_states, n_actions = P.shape[1], P.shape[0] // P.shape[1]
+        else:
+            P = check_array("P", self.P)
+            if P.ndim < 3 or P.shape[-1] != P.shape[-3] or 0 in P.shape:
+                raise ValueError(f"P: expected shape (..., S, A, S), got {P.shape}")
+            check_distributions("P", P)
+            n_states, n_actions = P.shape[-3:-1]
         rho = check_finite("rho", self.rho, (n_states,))
         check_distributions("rho", rho)
         terminal = check_terminal(self.terminal, n_states)
         r = check_finite("r", self.r, (n_states, n_actions))
         lead = check_leading("r", r.shape[:-2], P.shape[:-3], "P")
         check_leading("rho", rho.shape[:-1], lead, "P and r")
-        for name, array in (("P", P), ("r", r), ("rho", rho), ("terminal", terminal)):
+        for name, array in (("r", r), ("rho", rho), ("terminal", terminal), *([] if issparse(P) else [("P", P)])):
             array = array.view()
             array.flags.writeable = False  # an environment may hand the same MDP out again
             object.__setattr__(self, name, array)
+        if issparse(P):
+            for name, array, axes in (("r", r, 2), ("rho", rho, 1)):
+                self._check_alone(name, array, axes)
+            for array in (P.data, P.indices, P.indptr):
+                array.flags.writeable = False
+            object.__setattr__(self, "P", P)
         object.__setattr__(self, "gamma", check_gamma(self.gamma))
+
+    def __getstate__(self):
+        return self.__dict__ | {"_factored": []}  # SuperLU's factors are neither copied nor sent to another process
 
     @property
     def n_states(self):
@@ -103,15 +126,28 @@ class MDP:
 
     @property
     def n_actions(self):
-        return self.P.shape[-2]
+        return self.r.shape[-1]
+
+    @property
+    def sparse(self):
+        """Whether P is a ``scipy.sparse`` array (S A, S)."""
+        return issparse(self.P)
 
     def __repr__(self):
         lead = "".join(f"{n} x " for n in self.P.shape[:-3])
-        return f"MDP: {lead}{self.n_states} states, {self.n_actions} actions, gamma {self.gamma:g}"
+        kind = ", sparse" if self.sparse else ""
+        return f"MDP: {lead}{self.n_states} states, {self.n_actions} actions, gamma {self.gamma:g}{kind}"
+
+    def _check_alone(self, name, array, axes):
+        """Raise a ValueError for leading axes where P is sparse."""
+        if array.ndim > axes:
+            raise ValueError(f"{name}: expected no leading axes, as P is sparse, got shape {array.shape}")
 
     def check_policy(self, policy):
         """`policy` as an array (..., S, A), or a ValueError."""
         policy = check_policy(policy, self.n_states, self.n_actions)
+        if self.sparse:
+            self._check_alone("policy", policy, 2)
         check_leading("policy", policy.shape[:-2], self.P.shape[:-3], "the MDP")
         return policy
 
@@ -121,13 +157,33 @@ class MDP:
         chain[..., self.terminal, :] = 0.0
         return np.eye(self.n_states) - self.gamma * chain
 
+    def _factors(self, policy):
+        """The sparse factors of the same.
+
+        The matrix is diagonally dominant by rows, and an M-matrix, so that elimination along the diagonal is stable in any order,
+        and the order can be the one that fills least.
+        """
+        if self._factored and np.array_equal(self._factored[0], policy):
+            return self._factored[1]
+        n, m = self.n_states, self.n_actions
+        leaving = np.where(self.terminal[:, None], 0.0, self.gamma * policy)
+        chain = csr_array((leaving.ravel(), np.arange(n * m), np.arange(0, n * m + 1, m)), (n, n * m)) @ self.P
+        symmetric = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+        factors = splu((eye_array(n) - chain).tocsc(), permc_spec="MMD_AT_PLUS_A", **symmetric)
+        self._factored[:] = [policy.copy(), factors]
+        return factors
+
     def backup(self, value):
         r"""The action values that state values promise: :math:`r(s,a) + \gamma \sum_{s'} P(s'|s,a) V(s')`.
 
         (..., S) to (..., S, A); 0 at a terminal state.
         """
         value = check_finite("value", value, (self.n_states,))
-        action_value = self.r + self.gamma * (self.P @ value[..., None, :, None])[..., 0]
+        if self.sparse:
+            self._check_alone("value", value, 1)
+            action_value = self.r + self.gamma * (self.P @ value).reshape(self.r.shape)
+        else:
+            action_value = self.r + self.gamma * (self.P @ value[..., None, :, None])[..., 0]
         action_value[..., self.terminal, :] = 0.0
         return action_value
 
@@ -142,6 +198,8 @@ class MDP:
     def _value(self, policy, entropy):
         reward = (policy * self.r - np.asarray(entropy)[..., None, None] * xlogy(policy, policy)).sum(axis=-1)
         reward[..., self.terminal] = 0.0
+        if self.sparse:
+            return self._factors(policy).solve(reward)
         return np.linalg.solve(self._system(policy), reward[..., None])[..., 0]
 
     def action_value(self, policy):
@@ -161,8 +219,11 @@ class MDP:
         return self._occupancy(self.check_policy(policy))
 
     def _occupancy(self, policy):
-        transposed = np.swapaxes(self._system(policy), -1, -2)
-        visits = np.linalg.solve(transposed, self.rho[..., None])[..., 0]
+        if self.sparse:
+            visits = self._factors(policy).solve(self.rho, trans="T")
+        else:
+            transposed = np.swapaxes(self._system(policy), -1, -2)
+            visits = np.linalg.solve(transposed, self.rho[..., None])[..., 0]
         visits[..., self.terminal] = 0.0
         return visits[..., None] * policy
 
@@ -231,8 +292,8 @@ class PeMDP(ABC):
     def transition_gradient(self, policy, weights):
         r"""The gradient in π, (..., S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
 
-        policy (..., S, A) · weights (..., S, A, S). With :math:`R(d, V)` for :meth:`response_gradient`, which is linear in d and
-        affine in V for a given d,
+        policy (..., S, A) · weights (..., S, A, S), or for one policy a ``scipy.sparse`` array (S A, S). With :math:`R(d, V)` for
+        :meth:`response_gradient`, which is linear in d and affine in V for a given d,
 
         .. math:: \nabla_\pi \sum C P_\pi = \frac{1}{\gamma} \Big( \sum_{s'} R(C(\cdot,\cdot,s'), e_{s'})
                   - R\big(\textstyle\sum_{s'} C(\cdot,\cdot,s'), 0\big) \Big).
@@ -244,6 +305,8 @@ class PeMDP(ABC):
         """
         if not self.gamma > 0.0:
             raise ValueError(f"env: expected gamma > 0 (with none the transitions have no part in a value), got {self.gamma}")
+        if issparse(weights):
+            return self._sparse_transition_gradient(self.check_policy(policy), check_sparse_weights(weights, self))
         weights = check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
         policy = self.check_policy(policy)
         lead = weights.shape[:-3]
@@ -251,6 +314,16 @@ class PeMDP(ABC):
         gradient = -self.response_gradient(policy, weights.sum(axis=-1), np.zeros((*lead, self.n_states)))
         for s in np.flatnonzero(weights.reshape(-1, self.n_states).any(axis=0)):
             gradient = gradient + self.response_gradient(policy, weights[..., s], unit[..., s, :])
+        return gradient / self.gamma
+
+    def _sparse_transition_gradient(self, policy, weights):
+        """The same of weights (S A, S) that are sparse."""
+        nowhere = np.zeros(self.n_states)
+        gradient = -self.response_gradient(policy, weights.sum(axis=1).reshape(policy.shape), nowhere)
+        for s in np.unique(weights.tocoo().col):
+            unit = nowhere.copy()
+            unit[s] = 1.0
+            gradient = gradient + self.response_gradient(policy, weights[:, [s]].toarray().reshape(policy.shape), unit)
         return gradient / self.gamma
 
     def __repr__(self):
@@ -278,6 +351,23 @@ class PeMDP(ABC):
         seeds = [seed if isinstance(seed, np.random.SeedSequence) else check_seed("seeds", seed) for seed in seeds]
         draws = [np.random.default_rng(seed).normal(0.0, scale, (self.n_states, self.n_actions)) for seed in seeds]
         return softmax(np.array(draws))
+
+
+def check_dense(name, mdp):
+    """Raise a ValueError where the transitions of `mdp` are sparse, for what reads them as an array (..., S, A, S)."""
+    if mdp.sparse:
+        raise ValueError(f"{name}: expected transitions as an array (..., S, A, S), got sparse ones, of {mdp!r}")
+
+
+def check_sparse_weights(weights, env):
+    """Sparse `weights` on the transitions of `env` as a CSC array (S A, S) of finite numbers, or a ValueError."""
+    shape = env.n_states * env.n_actions, env.n_states
+    if weights.shape != shape:
+        raise ValueError(f"weights: expected shape {shape} of an array that is sparse, got {weights.shape}")
+    check_array("weights", weights.data)
+    if not np.isfinite(weights.data).all():
+        raise ValueError("weights: expected finite numbers, got some that are not")
+    return csc_array(weights)
 
 
 def check_entropy(entropy, policy, lead):

@@ -87,7 +87,7 @@ def _answer(env, policy):
         raise
     if not isinstance(mdp, MDP):
         raise ValueError(f"the respond of {type(env).__name__}: expected a pepg.MDP, got {type(mdp).__name__}")
-    if mdp.P.shape[-3:-1] != policy.shape[-2:]:
+    if (mdp.n_states, mdp.n_actions) != policy.shape[-2:]:
         name = f"the respond of {type(env).__name__}"
         raise ValueError(f"{name}: expected an MDP of {env.n_states} states and {env.n_actions} actions, got P of shape {mdp.P.shape}")
     return mdp

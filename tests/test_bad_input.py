@@ -162,6 +162,7 @@ GOOD = {
     "pepg.performative_value": (pepg.performative_value, {"env": ENV, "policy": POLICY, "entropy": 0.1}),
     "pepg.pigou": (pepg.pigou, {"intercepts": [-1.0, 0.0], "slopes": [0.0, 1.0], "gamma": 0.0}),
     "pepg.policy_gradient": (pepg.policy_gradient, {"env": ENV, "policy": POLICY, "entropy": 0.1}),
+    "pepg.random_grid": (pepg.random_grid, {"rows": 2, "columns": 3, "seed": 1}),
     "pepg.random_softmax_pemdp": (
         pepg.random_softmax_pemdp,
         {"rng": RNG(0), "n_states": 2, "n_actions": 2, "gamma": 0.8, "transition_strength": 1.0, "reward_strength": 1.0, "count": 2},
@@ -473,7 +474,7 @@ KINDS = {
     "xscale": "choice", "letter": "text", "discounted": "flag", "folder": "folder", "jobs": "jobs", "cluster": "cluster",
     "cases": "cases", "algorithms": "mapping", "environments": "mapping", "runs": "mapping", "groups": "mapping", "labels": "mapping",
     "ascent": "ascent", "tuning_seeds": "seeds, each once", "lead": "lead", "strength": "strength of one", "entry": "array",
-    "ranked": "count", "table": "table", "figure": "figure", "axes": "axes",
+    "ranked": "count", "rows": "count", "columns": "count", "table": "table", "figure": "figure", "axes": "axes",
     "names": "sequence", "steps": "sequence", "regularizations": "numbers >= 0", "gammas": "gammas", "operator": "operator",
     "index": "index", "action": "action", "options": "options", "stated": "stated", "measured": "measured", "axis": "axis",
     "low": "real", "high": "real", "budgets": "budgets", "interval": "interval", "quick": "quick", "transitions": "sequence",

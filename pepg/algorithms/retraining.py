@@ -1,13 +1,14 @@
 """Retraining in the space of occupancies, until nothing changes: RPO, RGA and the QP that they solve."""
 
 import numpy as np
-from scipy.sparse import csc_array, eye_array
+from scipy.sparse import csc_array, eye_array, kron
 
 from ..arguments import check_array, check_finite, check_instance, check_leading, check_non_negative, check_non_negatives, check_positive
 from ..mdp import MDP
 from ..quadratic import QP_TOLERANCE, solve_quadratic
 from .run import repeat, starting_policy
 
+SPARSE_TOLERANCE = 1e-10  # in place of QP_TOLERANCE, which rounding does not let thousands of states reach; leaves d an error of 1e-8
 NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
 
 
@@ -19,7 +20,8 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     Euclidean projection of `target`; with target r and weight λ it is the problem of RPO, a linear program for λ = 0.
     `bound` (..., S, A) adds :math:`d \le bound`; where it is 0 nothing of (s, a) is read.
     A convex QP, solved by PIQP to a duality gap of 1e-12, which for small weights leaves d an error of some 1e-6; the
-    problems along leading axes are the blocks of one. Shapes (..., S, A).
+    problems along leading axes are the blocks of one. Of sparse transitions, some thousand states at most, the gap is
+    1e-10. Shapes (..., S, A).
 
     Raises ValueError for an argument out of range, RuntimeError if the solver does not converge.
     """
@@ -39,13 +41,7 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
         return np.zeros((*lead, mdp.n_states, n_actions))
     count = int(np.prod(lead))
     size = count * n * n_actions
-    # The flow constraints, block by block: a column for each (s, a), with its rows in order, as CSC storage has them.
-    inflow = mdp.P[..., alive[:, None, None], np.arange(n_actions)[:, None], alive].reshape(count, n, n_actions, n)
-    columns = np.eye(n)[:, None, :] - mdp.gamma * inflow
-    rows = n * np.arange(count)[:, None, None, None] + np.broadcast_to(np.arange(n), columns.shape)
-    starts = np.arange(0, size * n + 1, n)
-    flow = csc_array((columns.ravel(), rows.ravel(), starts), shape=(count * n, size))
-    flow.eliminate_zeros()
+    flow = _sparse_flow(mdp, alive) if mdp.sparse else _flow(mdp, alive, count)
     rho = np.broadcast_to(mdp.rho[..., alive], (*lead, n)).ravel()
     linear = -np.broadcast_to(target, (*lead, mdp.n_states, n_actions))[..., alive, :].ravel()
 
@@ -55,9 +51,31 @@ def closest_occupancy(mdp, target, weight=1.0, bound=np.inf):
     flow, linear, upper = flow[:, free], linear[free], upper[free]
     occupancy = np.zeros((*lead, mdp.n_states, n_actions))
     solution = np.zeros(size)
-    solution[free] = solve_quadratic(csc_array(weight * eye_array(free.size)), linear, flow, rho, upper)
+    tolerance = SPARSE_TOLERANCE if mdp.sparse else QP_TOLERANCE
+    solution[free] = solve_quadratic(csc_array(weight * eye_array(free.size)), linear, flow, rho, upper, tolerance)
     occupancy[..., alive, :] = solution.reshape(*lead, n, n_actions)
     return occupancy
+
+
+def _flow(mdp, alive, count):
+    """The flow constraints of `count` MDPs, block by block: a column for each (s, a), with its rows in order, as CSC storage has them."""
+    n, n_actions = alive.size, mdp.n_actions
+    inflow = mdp.P[..., alive[:, None, None], np.arange(n_actions)[:, None], alive].reshape(count, n, n_actions, n)
+    columns = np.eye(n)[:, None, :] - mdp.gamma * inflow
+    rows = n * np.arange(count)[:, None, None, None] + np.broadcast_to(np.arange(n), columns.shape)
+    starts = np.arange(0, count * n * n_actions * n + 1, n)
+    flow = csc_array((columns.ravel(), rows.ravel(), starts), shape=(count * n, count * n * n_actions))
+    flow.eliminate_zeros()
+    return flow
+
+
+def _sparse_flow(mdp, alive):
+    """The same of one MDP whose transitions are sparse."""
+    pairs = (mdp.n_actions * alive[:, None] + np.arange(mdp.n_actions)).ravel()
+    leave = kron(eye_array(alive.size), np.ones((1, mdp.n_actions)))
+    flow = csc_array(leave - mdp.gamma * mdp.P[pairs][:, alive].T)
+    flow.eliminate_zeros()
+    return flow
 
 
 def policy_of_occupancy(occupancy):

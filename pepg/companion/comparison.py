@@ -10,7 +10,7 @@ from ..algorithms import sampled_policy_gradient
 from ..arguments import check_choice, check_instance, check_non_negative, check_seed, check_sequence, described
 from ..experiments import mean_interval, paired_difference, plus_minus
 from ..experiments.comparison import EXACT, SAMPLED, best_settings, check_budget, run_all, tuning
-from ..mdp import PeMDP, check_env
+from ..mdp import PeMDP, check_dense, check_env
 from ..theory.report import promised_and_delivered
 from . import figures
 
@@ -185,7 +185,9 @@ def compare(
 
     Raises ValueError for an argument out of range, a seed that is tuned on, or several environments in one.
     """
-    if check_env(env).respond(env.uniform_policy()).P.ndim != 3:
+    shown = check_env(env).respond(env.uniform_policy())
+    check_dense("env", shown)
+    if shown.P.ndim != 3:
         raise ValueError("env: expected one environment, got several along leading axes")
     seeds, tuning_seeds = _each_once("seeds", seeds), _each_once("tuning_seeds", tuning_seeds)
     if set(seeds) & set(tuning_seeds):

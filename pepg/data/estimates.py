@@ -2,16 +2,17 @@
 
 import numpy as np
 from scipy import stats
+from scipy.sparse import csr_array, issparse
 
 from ..arguments import check_any_policy, check_finite, check_flag, check_gamma
-from ..mdp import check_env, to_logits
+from ..mdp import check_dense, check_env, to_logits
 from .trajectories import check_trajectories
 
 
 class _Visits:
     """Discounted sums over the steps of each trajectory, by (s, a) and by the transitions (s, a, s') that occur.
 
-    policy (S, A), in the transitions P (S, A, S) that answer it
+    policy (S, A), in the transitions P (S, A, S) that answer it, or (S A, S) where they are sparse
     """
 
     def __init__(self, policy, P, trajectories, gamma, discounted=True):
@@ -22,11 +23,21 @@ class _Visits:
         self.factor = time * trajectories.real
         self.pair = trajectories.pairs(n_actions)
         triple = self.pair * n_states + trajectories.states[:, 1:]
-        occurs = np.zeros(P.size, dtype=bool)
-        occurs[triple[trajectories.real]] = True
-        self.triples = np.flatnonzero(occurs)
-        self.triple = (np.cumsum(occurs) - 1)[triple] * trajectories.real
-        self.probability = P.ravel()[self.triples]
+        if issparse(P):
+            self.triples = np.unique(triple[trajectories.real])
+            self.triple = np.searchsorted(self.triples, triple) * trajectories.real
+            self.probability = P[self.rows_and_columns]
+        else:
+            occurs = np.zeros(P.size, dtype=bool)
+            occurs[triple[trajectories.real]] = True
+            self.triples = np.flatnonzero(occurs)
+            self.triple = (np.cumsum(occurs) - 1)[triple] * trajectories.real
+            self.probability = P.ravel()[self.triples]
+
+    @property
+    def rows_and_columns(self):
+        """Where the transitions that occur stand in an array (S A, S)."""
+        return np.divmod(self.triples, self.pairs[0])
 
     def _sums(self, index, size, weights):
         if np.shape(weights) != (self.count, self.horizon):
@@ -63,7 +74,9 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
     policy, weights, transition_weights, discounted = _checked(env, policy, trajectories, weights, transition_weights, discounted)
     if policy.ndim != 2:
         raise ValueError(f"policy: expected one policy and its trajectories, got shape {policy.shape}")
-    visits = _Visits(policy, env.respond(policy).P, trajectories, env.gamma, discounted)
+    mdp = env.respond(policy)
+    check_dense("policy", mdp)
+    visits = _Visits(policy, mdp.P, trajectories, env.gamma, discounted)
     n_pairs = env.n_states * env.n_actions
     by_pair = visits.by_pair(np.ones_like(trajectories.rewards)).reshape(-1, n_pairs)
     in_policy = np.zeros_like(by_pair)
@@ -86,6 +99,8 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
     policy, weights, transition_weights, discounted = _checked(env, policy, trajectories, weights, transition_weights, discounted)
     mdp = env.respond(policy)
     occupancy, score = np.empty_like(policy), np.empty_like(policy)
+    if mdp.sparse:
+        return _sparse_mean(env, policy, mdp, trajectories, weights, transition_weights, discounted)
     by_transition = np.zeros(mdp.P.shape)
     lead = policy.shape[:-2]
     for index, paths in zip(np.ndindex(lead), trajectories.runs(), strict=True):
@@ -97,6 +112,17 @@ def mean_gradient_estimate(env, policy, trajectories, weights, transition_weight
     if env.gamma > 0.0:
         in_policy = in_policy + env.transition_gradient(policy, by_transition)
     return score + to_logits(policy, in_policy)
+
+
+def _sparse_mean(env, policy, mdp, trajectories, weights, transition_weights, discounted):
+    """The same for one policy in sparse transitions."""
+    visits = _Visits(policy, mdp.P, trajectories, env.gamma, discounted)
+    occupancy = visits.by_pair(np.ones_like(trajectories.rewards)).mean(axis=0)
+    in_policy = env.response_gradient(policy, occupancy, np.zeros(env.n_states))
+    if env.gamma > 0.0:
+        by_transition = visits.by_transition(transition_weights).mean(axis=0)
+        in_policy = in_policy + env.transition_gradient(policy, csr_array((by_transition, visits.rows_and_columns), mdp.P.shape))
+    return visits.policy_score(weights).mean(axis=0) + to_logits(policy, in_policy)
 
 
 def _checked(env, policy, trajectories, weights, transition_weights, discounted):

@@ -38,6 +38,7 @@ def estimated_value(trajectories, gamma, prior, weight=1.0):
     lead = check_instance("trajectories", trajectories, Trajectories).real.shape[:-2]
     if prior.shape[:-1] != lead or trajectories.states.max() >= n_states:
         raise ValueError(f"prior: expected a value for each state of the trajectories, after axes {lead}, got shape {prior.shape}")
+    check_size("prior", prior.size * n_states, "pairs of states")
     real = trajectories.real
     run = np.arange(prior.size // n_states).reshape(*prior.shape[:-1], 1, 1)
     state = (run * n_states + trajectories.states[..., :-1])[real]  # of run i is i S + s
@@ -67,6 +68,7 @@ def empirical_mdp(transitions, gamma, rho, n_actions):
         check_vector("transitions: rewards", rewards)
     pairs = states * n_actions + actions
     size = n_states * n_actions
+    check_size("rho", size * n_states, "transition probabilities of a model")
     moved = np.bincount(pairs * n_states + then, minlength=size * n_states).reshape(n_states, n_actions, n_states)
     paid = np.bincount(pairs, rewards, size).reshape(n_states, n_actions)
     counts = moved.sum(axis=-1)

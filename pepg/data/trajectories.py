@@ -136,11 +136,11 @@ def sample_trajectories(mdp, policy, count, horizon, rng):
     n = len(rngs)
     still = mdp.terminal[:, None]
     act = _inverse_cdf(np.where(still, np.eye(1, n_actions), policy).reshape(-1, n_actions))
-    P = np.where(still[..., None], np.eye(n_states)[:, None], mdp.P).reshape(-1, n_states)
-    row, to = np.nonzero(P)  # row by row, in order
+    row, to, chance = _transitions(mdp)
     place = np.arange(row.size) - np.searchsorted(row, row)
-    chances, reached = np.zeros((len(P), place.max() + 1)), np.zeros((len(P), place.max() + 1), dtype=np.intp)
-    chances[row, place], reached[row, place] = P[row, to], row // (n_states * n_actions) * n_states + to
+    table = n * n_states * n_actions, place.max() + 1
+    chances, reached = np.zeros(table), np.zeros(table, dtype=np.intp)
+    chances[row, place], reached[row, place] = chance, row // (n_states * n_actions) * n_states + to
     move, width, reached = _inverse_cdf(chances), reached.shape[1], reached.ravel()
     ended = np.tile(mdp.terminal, n)
 
@@ -163,6 +163,22 @@ def sample_trajectories(mdp, policy, count, horizon, rng):
         now = reached.take(pair * width + _outcomes(move, pair, uniform[t, 1].take(going)))
         pairs[t, going], states[t + 1, going] = pair, now
     return _as_trajectories(mdp, states, pairs, (*lead, count))
+
+
+def _transitions(mdp):
+    """The rows (s, a), the next states and the probabilities of all transitions that occur, row by row, in order."""
+    n_states, n_actions = mdp.n_states, mdp.n_actions
+    if not mdp.sparse:
+        P = np.where(mdp.terminal[:, None, None], np.eye(n_states)[:, None], mdp.P).reshape(-1, n_states)
+        row, to = np.nonzero(P)
+        return row, to, P[row, to]
+    P = mdp.P.tocoo()
+    goes_on = ~mdp.terminal[P.row // n_actions] & (P.data > 0.0)
+    stays = np.flatnonzero(np.repeat(mdp.terminal, n_actions))
+    parts = (P.row[goes_on], stays), (P.col[goes_on], stays // n_actions), (P.data[goes_on], np.ones(stays.size))
+    row, to, chance = map(np.concatenate, parts)
+    order = np.argsort(row, kind="stable")
+    return row[order], to[order], chance[order]
 
 
 def _as_trajectories(mdp, states, pairs, shape):

@@ -4,7 +4,7 @@ from .check import check_environment
 from .crowding import CrowdedMDP, Crowding
 from .fixed import VisitCertificate
 from .function import FunctionPeMDP
-from .gridworld import Gridworld
+from .gridworld import Gridworld, random_grid
 from .ranked import RankedGrid
 from .softmax import SoftmaxPeMDP, congestion_policies, pigou, random_softmax_pemdp
 
@@ -19,5 +19,6 @@ __all__ = [
     "check_environment",
     "congestion_policies",
     "pigou",
+    "random_grid",
     "random_softmax_pemdp",
 ]

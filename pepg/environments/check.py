@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arguments import ROW_SUM_TOLERANCE, check_count, check_finite, check_gamma, check_policy
-from ..mdp import MDP, check_env, to_logits
+from ..mdp import MDP, check_dense, check_env, to_logits
 
 ROUNDING = 1e-12  # of a response computed again: another start of a search, another order of sums
 SAME = 1e-9  # of policies side by side against each alone: rounding of sums in another order
@@ -64,7 +64,8 @@ def check_environment(env, policies=None):
 
     policies : (n, S, A); by default two near-uniform and two random ones, from fixed seeds
 
-    Returns an :class:`EnvironmentReport`. Raises ValueError that names the first check that fails, and where; warns of a response that jumps.
+    Returns an :class:`EnvironmentReport`. Raises ValueError that names the first check that fails, and where, and for an environment
+    whose MDPs are sparse, of which a small one is to be checked; warns of a response that jumps.
     """
     check_env(env)
     check_gamma(env.gamma)
@@ -114,6 +115,7 @@ def _deploy(env, policy, i):
     mdp = env.respond(policy)
     if not isinstance(mdp, MDP):
         raise ValueError(f"respond: expected an MDP, got {type(mdp).__name__} at policy {i}")
+    check_dense("respond", mdp)
     for name in ("n_states", "n_actions", "gamma", "rho"):
         found, expected = getattr(mdp, name), getattr(env, name)
         if not np.array_equal(found, expected):

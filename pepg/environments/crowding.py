@@ -51,8 +51,8 @@ class CrowdedMDP(FixedMoves):
     cost: float = 1.0
 
     def __post_init__(self):
-        if not isinstance(self.mdp, MDP) or self.mdp.P.ndim != 3 or self.mdp.r.ndim != 2 or self.mdp.rho.ndim != 1:
-            raise ValueError(f"mdp: expected a pepg.MDP without leading axes, got {self.mdp!r:.80}")
+        if not isinstance(self.mdp, MDP) or self.mdp.sparse or self.mdp.P.ndim != 3 or self.mdp.r.ndim != 2 or self.mdp.rho.ndim != 1:
+            raise ValueError(f"mdp: expected a pepg.MDP without leading axes whose P is an array (S, A, S), got {self.mdp!r:.80}")
         object.__setattr__(self, "cost", check_non_negative("cost", self.cost))
 
     def respond(self, policy):

@@ -38,7 +38,7 @@ class DeployedMDP(gymnasium.Env):
         check_env(env)
         policy = env.uniform_policy() if policy is None else env.check_policy(policy)
         self.mdp = env.respond(policy)
-        if self.mdp.P.ndim != 3:
+        if not self.mdp.sparse and self.mdp.P.ndim != 3:
             raise ValueError(f"policy: expected one policy in one environment, got {self.mdp.P.shape[:-3]} of them")
         self.horizon = check_count("horizon", horizon)
         self.gamma = self.mdp.gamma
@@ -47,7 +47,7 @@ class DeployedMDP(gymnasium.Env):
         # How another copy is made: Gymnasium's vector environments and its checker ask for it.
         arguments = {"env": env, "policy": policy.copy(), "horizon": self.horizon}
         self.spec = gymnasium.envs.registration.EnvSpec("DeployedMDP-v0", entry_point=DeployedMDP, kwargs=arguments)
-        self._cumulative = self.mdp.P.cumsum(axis=-1)
+        self._cumulative = None if self.mdp.sparse else self.mdp.P.cumsum(axis=-1)
         self._state, self._steps = None, 0
 
     def reset(self, *, seed=None, options=None):
@@ -78,9 +78,16 @@ class DeployedMDP(gymnasium.Env):
         reward = 0.0
         if not self.mdp.terminal[state]:
             reward = float(self.mdp.r[state, action])
-            self._state = self._draw(self._cumulative[state, action])
+            self._state = self._moved(state, action)
         terminated = bool(self.mdp.terminal[self._state])
         return self._state, reward, terminated, self._steps >= self.horizon, {}
+
+    def _moved(self, state, action):
+        if not self.mdp.sparse:
+            return self._draw(self._cumulative[state, action])
+        P, row = self.mdp.P, state * self.mdp.n_actions + int(action)
+        entries = slice(P.indptr[row], P.indptr[row + 1])
+        return int(P.indices[entries][self._draw(P.data[entries].cumsum())])
 
     def _draw(self, cumulative):
         """An index with the probabilities of which `cumulative` are the sums; never one of probability 0."""

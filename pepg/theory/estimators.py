@@ -42,7 +42,8 @@ def visits(mdp, policy, horizon, discount):
     for t in range(horizon):
         pairs = now[..., None] * policy
         total = total + discount**t * pairs
-        now = np.where(mdp.terminal, 0.0, np.einsum("...sa,...sat->...t", pairs, mdp.P))
+        arrived = pairs.ravel() @ mdp.P if mdp.sparse else np.einsum("...sa,...sat->...t", pairs, mdp.P)
+        now = np.where(mdp.terminal, 0.0, arrived)
     return total
 
 

@@ -19,8 +19,10 @@ def _length(x):
 
 def _shift(new, old):
     """The rewards' and the transitions' part of the shift from `old` to `new`, (..., S, A) each; V is that of `new`."""
-    rewards = new.mdp.r - old.mdp.r
-    return rewards, new.mdp.gamma * ((new.mdp.P - old.mdp.P) @ new.value[..., None, :, None])[..., 0]
+    rewards, moved = new.mdp.r - old.mdp.r, new.mdp.P - old.mdp.P
+    if new.mdp.sparse:
+        return rewards, new.mdp.gamma * (moved @ new.value).reshape(rewards.shape)
+    return rewards, new.mdp.gamma * (moved @ new.value[..., None, :, None])[..., 0]
 
 
 def difference_terms(env, policy, other):
@@ -57,7 +59,9 @@ def shift_steps(env, policy, other, lipschitz):
     new, old = deploy(env, policy), deploy(env, env.check_policy(other, "other"))
     occupancy, (rewards, drift) = old.mdp.occupancy(new.policy), _shift(new, old)
     half_span = np.ptp(new.value, axis=-1) / 2.0
-    moved = env.gamma * np.abs(new.mdp.P - old.mdp.P).sum(axis=-1) * half_span[..., None, None]
+    distance = np.abs(new.mdp.P - old.mdp.P).sum(axis=-1)
+    distance = distance.reshape(rewards.shape) if new.mdp.sparse else distance
+    moved = env.gamma * distance * half_span[..., None, None]
     inside = [np.abs(rewards + drift), np.abs(rewards) + np.abs(drift), np.abs(rewards) + moved]
     worst = np.abs(rewards).max(axis=(-2, -1)) + moved.max(axis=(-2, -1))
     bound = (reward + env.gamma * transition * half_span) * _length(new.policy - old.policy)
