@@ -87,7 +87,7 @@ def sampled_policy_gradient(
 def _placed(env, policy, policies, parameters, seed, trajectories, horizon):
     """The start of an ascent, and the field in which it deploys: one start, or one for each of n seeds."""
     iterate = Iterate(env, policy, policies, parameters, seed)
-    shape = (len(seed),) * (np.ndim(seed) > 0) + iterate.policies.shape
+    shape = np.shape(seed) + iterate.policies.shape
     if parameters is not None and iterate.parameters.shape != shape:
         raise ValueError(f"parameters: expected shape {shape}, got {iterate.parameters.shape}")
     return iterate, Field(env, iterate.start, seed, trajectories, horizon)
