@@ -143,7 +143,7 @@ class Tabular(_Softmax):
 
     def from_logits(self, gradient):
         """A gradient in the logits (..., S, A), which is one in θ."""
-        return gradient
+        return check_finite("gradient", gradient, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +187,8 @@ class LogLinear(_Softmax):
 
     def from_logits(self, gradient):
         """A gradient in the logits (..., S, A), carried to θ: (..., k)."""
+        gradient = check_finite("gradient", gradient, (self.n_states, self.n_actions))
+        check_leading("gradient", gradient.shape[:-2], self.features.shape[:-3], "the features")
         return np.einsum("...sa,...sak->...k", gradient, self.features)
 
 

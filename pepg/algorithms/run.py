@@ -45,7 +45,7 @@ class Run:
                 raise ValueError(f"{name}: expected shape {shape} for policies of shape {arrays['policies'].shape}, got {arrays[name].shape}")
         if self.parameters is not None:
             parameters = check_array("parameters", self.parameters)
-            if parameters.shape[: 1 + len(lead)] != (count, *lead) or np.isnan(parameters).any():
+            if parameters.shape[: 1 + len(lead)] != (count, *lead) or not (parameters < np.inf).all():
                 raise ValueError(f"parameters: expected numbers of shape {(count, *lead)} and more axes, got {described(self.parameters)}")
 
     def __repr__(self):
