@@ -71,6 +71,10 @@ class PolicyClass(ABC):
         """The environment's part of it, in θ."""
         return self.pullback(parameters, here.environment_slope(env))
 
+    def gradient(self, parameters, here, env):
+        """The performative gradient in θ, both parts together."""
+        return self.pullback(parameters, here.policy_slope + here.environment_slope(env))
+
     def random_parameters(self, seeds, scale=0.1):
         r"""Parameters drawn from N(0, scale²), one draw a seed: (len(seeds), *shape). `seeds` as in ``PeMDP.random_policies``."""
         scale = check_non_negative("scale", scale)
@@ -108,6 +112,9 @@ class _Softmax(PolicyClass):
 
     def environment_part(self, parameters, here, env):
         return self.from_logits(here.environment_part(env))
+
+    def gradient(self, parameters, here, env):
+        return self.from_logits(here.policy_part + here.environment_part(env))
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,7 @@ def _ascend(name, env, responds, policy, iterations, seed, step_size, entropy, p
         rule = _Rprop() if step_size is None else _ConstantStep(check_positive("step_size", step_size))
 
     def step(deployment):
-        gradient = iterate.policy_part(deployment)
-        if responds:
-            gradient = gradient + iterate.environment_part(deployment, env)
+        gradient = iterate.gradient(deployment, env) if responds else iterate.policy_part(deployment)
         noise = _noise(deployment) if tabular else iterate.of_each(_noise(deployment).sum(axis=(-2, -1), keepdims=True))
         return iterate.move(iterate.parameters + rule(gradient, deployment.policy if mirror else noise))
 

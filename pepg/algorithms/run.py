@@ -122,6 +122,10 @@ class Iterate:
     def policy_part(self, deployment):
         return self.policies.policy_part(self.parameters, deployment)
 
+    def gradient(self, deployment, env):
+        """Both parts of the gradient."""
+        return self.policies.gradient(self.parameters, deployment, env)
+
     def environment_part(self, deployment, env):
         return self.policies.environment_part(self.parameters, deployment, env)
 
