@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).resolve().parent / "examples"
 
 # Title of each page and the namespaces on it, as a reader writes them. What is public twice has its entry where it comes first.
 PAGES = {
-    "algorithms": ("Algorithms", ("pepg.algorithms",)),
+    "algorithms": ("Algorithms and policies", ("pepg.algorithms", "pepg.policies")),
     "environments": ("Values, gradients and environments", ("pepg", "pepg.gymnasium", "pepg.environments")),
     "theory": ("Theory", ("pepg.theory", "pepg.certificate", "pepg.theory.estimators", "pepg.theory.differences")),
     "data": ("Trajectories and models", ("pepg.data",)),

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from . import algorithms, data, theory
+from . import algorithms, data, policies, theory
 from .algorithms import Run
 from .environments import (
     CrowdedMDP,
@@ -45,6 +45,7 @@ __all__ = [
     "performative_gradient",
     "performative_value",
     "pigou",
+    "policies",
     "policy_gradient",
     "random_grid",
     "random_softmax_pemdp",

@@ -47,16 +47,30 @@ class Deployment:
         visits = self.occupancy.sum(axis=-1, keepdims=True)
         return self.occupancy * advantage - np.asarray(self.entropy)[..., None, None] * visits * xlogy(self.policy, self.policy)
 
+    @property
+    def policy_slope(self):
+        r"""The same as a gradient in the policy, up to a constant in each state: :math:`d(s) (A(s,a) - \lambda \log \pi(a|s))`, (..., S, A).
+
+        The logarithm counts as 0 where an action is never taken: a softmax has no derivative there.
+        """
+        advantage = self.mdp.backup(self.value) - self.value[..., None]
+        surprise = np.asarray(self.entropy)[..., None, None] * np.log(np.where(self.policy > 0.0, self.policy, 1.0))
+        return self.occupancy.sum(axis=-1, keepdims=True) * (advantage - surprise)
+
     def environment_part(self, env):
         """The gradient in the logits through the response of `env`, (..., S, A).
 
         Raises ValueError where the environment's gradient has another shape, or an entry that is not finite.
         """
+        return to_logits(self.policy, self.environment_slope(env))
+
+    def environment_slope(self, env):
+        """The same as a gradient in the policy, up to a constant in each state, (..., S, A)."""
         name = f"the response_gradient of {type(check_env(env)).__name__}"
         gradient = check_array(name, env.response_gradient(self.policy, self.occupancy, self.value))
         if gradient.shape != self.occupancy.shape:
             raise ValueError(f"{name}: expected shape {self.occupancy.shape}, got {gradient.shape}")
-        return to_logits(self.policy, _all_finite(gradient, "response_gradient", env))
+        return _all_finite(gradient, "response_gradient", env)
 
 
 def deploy(env, policy, entropy=0.0):

@@ -10,13 +10,14 @@ import inspect
 import re
 import warnings
 
+import autograd.numpy as anp
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 import pepg
-from pepg import algorithms, companion, data, experiments, figures, theory
+from pepg import algorithms, companion, data, experiments, figures, policies, theory
 from pepg.algorithms.retraining import closest_occupancy, policy_of_occupancy
 from pepg.theory import certificate, curvature, differences, estimators
 
@@ -84,6 +85,12 @@ def deployed():
     return env
 
 
+def even(parameters):
+    first = 0.5 + 0.0 * parameters[0]
+    return anp.array([[first, 1.0 - first]] * 2)
+
+
+TABULAR, LINEAR, FUNCTION = policies.Tabular(2, 2), policies.LogLinear(np.ones((2, 2, 3))), policies.FunctionPolicy(even, 2, 2, 3)
 POLICIES = {"policy": POLICY}
 RESPONSE = {"policy": POLICY, "occupancy": HERE.occupancy, "value": HERE.value}
 PAIR = {"env": ENV, "policy": POLICY, "other": ENV.uniform_policy()}
@@ -139,7 +146,7 @@ GOOD = {
         GRID.transition_gradient, {"policy": GRID.uniform_policy(), "weights": np.ones((4, 4, 4))}
     ),
     "pepg.Run": (
-        pepg.Run, {name: getattr(RUN, name) for name in ("policies", "values", "shifts", "deployments", "samples")}
+        pepg.Run, {name: getattr(RUN, name) for name in ("policies", "values", "shifts", "deployments", "samples")} | {"parameters": RUN.policies}
     ),
     "pepg.SoftmaxPeMDP": (
         pepg.SoftmaxPeMDP, CONSTANTS | {"gamma": 0.8, "rho": MDP.rho, "transition_strength": 1.0, "reward_strength": 2.0}
@@ -196,6 +203,23 @@ GOOD = {
         algorithms.zeroth_order_frank_wolfe,
         SAMPLED | {"directions": 2, "perturbation": 0.01, "floor": 0.02, "step_size": 0.2, "entropy": 0.1},
     ),
+    "policies.Tabular": (policies.Tabular, {"n_states": 2, "n_actions": 2}),
+    "policies.LogLinear": (policies.LogLinear, {"features": np.ones((2, 2, 3))}),
+    "policies.FunctionPolicy": (policies.FunctionPolicy, {"function": even, "n_states": 2, "n_actions": 2, "n_parameters": 3}),
+    "policies.Tabular.logits": (TABULAR.logits, {"parameters": POLICY}),
+    "policies.LogLinear.logits": (LINEAR.logits, {"parameters": np.ones(3)}),
+    "policies.Tabular.check_parameters": (TABULAR.check_parameters, {"parameters": POLICY}),
+    "policies.Tabular.from_logits": (TABULAR.from_logits, {"gradient": GRADIENT}),
+    "policies.LogLinear.from_logits": (LINEAR.from_logits, {"gradient": GRADIENT}),
+    "policies.Tabular.policy": (TABULAR.policy, {"parameters": POLICY}),
+    "policies.Tabular.pullback": (TABULAR.pullback, {"parameters": POLICY, "gradient": POLICY}),
+    "policies.Tabular.random_parameters": (TABULAR.random_parameters, {"seeds": [0], "scale": 1.0}),
+    "policies.LogLinear.policy": (LINEAR.policy, {"parameters": np.ones(3)}),
+    "policies.LogLinear.pullback": (LINEAR.pullback, {"parameters": np.ones(3), "gradient": POLICY}),
+    "policies.LogLinear.random_parameters": (LINEAR.random_parameters, {"seeds": [0], "scale": 1.0}),
+    "policies.FunctionPolicy.policy": (FUNCTION.policy, {"parameters": np.ones(3)}),
+    "policies.FunctionPolicy.pullback": (FUNCTION.pullback, {"parameters": np.ones(3), "gradient": POLICY}),
+    "policies.FunctionPolicy.random_parameters": (FUNCTION.random_parameters, {"seeds": [0], "scale": 1.0}),
     "retraining.closest_occupancy": (closest_occupancy, {"mdp": MDP, "target": MDP.r, "weight": 1.0, "bound": 10.0}),
     "retraining.policy_of_occupancy": (policy_of_occupancy, {"occupancy": HERE.occupancy}),
     "theory.best_response_gain": (theory.best_response_gain, {"env": ENV, "policy": POLICY}),
@@ -344,7 +368,7 @@ GOOD = {
 # What is only given back, or takes nothing of a caller's
 RECORDS = {"theory.Domination", "certificate.Certificate", "figures.use_style"}
 # Given to matplotlib as they are, or keywords of any name
-FREE = {"label", "color", "linestyle", "formats", "parameters"}
+FREE = {"label", "color", "linestyle", "formats"}
 
 
 # What is wrong, by kind
@@ -478,6 +502,7 @@ KINDS = {
     "names": "sequence", "steps": "sequence", "regularizations": "numbers >= 0", "gammas": "gammas", "operator": "operator",
     "index": "index", "action": "action", "options": "options", "stated": "stated", "measured": "measured", "axis": "axis",
     "low": "real", "high": "real", "budgets": "budgets", "interval": "interval", "quick": "quick", "transitions": "sequence",
+    "n_parameters": "count", "features": "array", "parameters": "array", "gradient": "array",
 }  # fmt: skip
 # Where an argument means something else than its name elsewhere
 OTHERWISE = {
@@ -517,6 +542,9 @@ OTHERWISE = {
     "data.returns": {"trajectories": "trajectories of", "gamma": "discount"},
     "data.temporal_differences": {"trajectories": "trajectories of", "gamma": "discount"},
     "pepg.softmax": {"logits": "array of any shape"},
+    **{f"algorithms.{name}": {"policies": "policy class", "parameters": "nothing"} for name in (
+        "pepg", "policy_gradient", "sampled_pepg", "sampled_policy_gradient")},
+    "policies.LogLinear": {"features": "array of any shape"},
     "pepg.SoftmaxPeMDP": {"rewards": "array of any shape"},  # it says which shape the others are to have
     "pepg.Run": {"shifts": "array with holes"},
     "retraining.policy_of_occupancy": {"occupancy": "array of any shape"},
@@ -538,6 +566,8 @@ BAD |= {
     "array of any shape": lambda good: no_array(good)[:-2],
     "array with holes": lambda good: [*NO_ARRAY, *no_array(good)[len(NO_ARRAY) + 2 :]],
     "positive, however large": lambda good: [*NO_NUMBER, 0.0, -1.0],
+    "policy class": lambda good: [3, "tabular", policies.Tabular, [TABULAR], POLICY, {}, Strange(), policies.Tabular(3, 2)],
+    "nothing": lambda good: [3, "start", POLICY, [], {}, Strange()],
     "bound": lambda good: [*NO_ARRAY, True, 1j, -1.0, float("nan"), np.ones(7), masked([1.0, 2.0])],
     "one seed": lambda good: ["3", True, 1j, 1.5, -1, {}, Strange(), int, float("nan"), [], [1], np.ones(2)],
     "count from 0": lambda good: [None, "3", True, 1j, 1.5, -1, {}, Strange(), int, float("nan"), [], [1]],
@@ -553,7 +583,7 @@ def parameters(function):
 def cases():
     for name, (function, good) in GOOD.items():
         for argument, parameter in parameters(function).items():
-            if parameter.kind is parameter.VAR_KEYWORD or (argument == "name" and name.endswith("check_policy")):
+            if parameter.kind is parameter.VAR_KEYWORD or (argument == "name" and name.endswith(("check_policy", "check_parameters"))):
                 continue  # what a caller calls a policy
             kind = OTHERWISE.get(name, {}).get(argument) or KINDS.get(argument)
             yield name, function, good, argument, kind, parameter.default
@@ -629,6 +659,7 @@ WALKED = {
     "pepg": pepg,
     "pepg.gymnasium": pepg.gymnasium,
     "algorithms": algorithms,
+    "policies": policies,
     "theory": theory,
     "certificate": certificate,
     "curvature": curvature,

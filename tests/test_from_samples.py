@@ -233,6 +233,8 @@ BAD = {
     "step_size": [0.0, -0.1, np.nan, np.inf],
     "exploration": [-1.0, np.nan],
     "response": ["guessed", None, pepg.Gridworld],
+    "policies": ["tabular", pepg.policies.Tabular],
+    "parameters": [0.0, "start"],  # without policies there are none
     "memory": [-0.1, 1.1, np.nan],
     "warm_up": [-0.1, 1.1, np.nan],
     "regularization": [-0.1, np.nan, np.inf],

@@ -49,6 +49,6 @@ def test_ascent(env, drawn):
     values = linear.ascend(env, x, features, 0.5, 20)
     assert values.shape == (21, 4) and (np.diff(values, axis=0) > 0).all()
     np.testing.assert_allclose(values[0], pepg.performative_value(env, linear.policy(x, features)))
-    plain = linear.ascend(env, x, features, 0.5, 1, gradient=pepg.policy_gradient)
+    plain = linear.ascend(env, x, features, 0.5, 1, pepg.algorithms.policy_gradient)
     there = x + 0.5 * linear.to_parameters(pepg.policy_gradient(env, linear.policy(x, features)), features)
     np.testing.assert_allclose(plain[1], pepg.performative_value(env, linear.policy(there, features)))

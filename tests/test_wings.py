@@ -8,7 +8,7 @@ import pytest
 import pepg
 
 PACKAGE = Path(pepg.__file__).resolve().parent
-GROUND = ("arguments", "quadratic", "mdp", "performative")  # in this order
+GROUND = ("arguments", "quadratic", "mdp", "performative", "policies")  # in this order
 MAY_IMPORT = {
     "environments": {"ground"},
     "data": {"ground"},

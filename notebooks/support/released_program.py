@@ -452,7 +452,7 @@ def ladder_rows(env, theta, features, step_size, iterations, results, exact):
         reported = result.reported[-1].mean() if name.startswith("1") else np.nan
         row = {"η": step_size, "procedure": name, "reported": reported, "cosine": result.cosine[1:].mean()}
         rows.append(row | gained(result.true))
-    plain = linear.ascend(env, theta, features, step_size, iterations, gradient=pepg.policy_gradient)
+    plain = linear.ascend(env, theta, features, step_size, iterations, pepg.algorithms.policy_gradient)
     rows.append({"η": step_size, "procedure": "7 exact gradient, same class", "cosine": 1.0} | gained(exact))
     return [*rows, {"η": step_size, "procedure": "exact PG, same class"} | gained(plain)]
 

@@ -27,6 +27,9 @@ delayed_repeated_retraining          that on the last of every k deployments of 
 mixed_delayed_repeated_retraining    that on a mixture of the k (MDRR, Rank et al. 2024)
 zeroth_order_frank_wolfe             two-point estimates of the gradient, Frank-Wolfe steps (0-FW, Chen & Huang 2025)
 ==================================== ===================================================================================
+
+The four policy gradients ascend in the parameters of other policies too: `policies`, a class of :mod:`pepg.policies`, and the start
+`parameters`.
 """
 
 from .ascent import Adam, Mirror, pepg, policy_gradient

@@ -1,4 +1,4 @@
-"""Exact ascent in the logits of a tabular softmax: with the environment's part of the gradient, and without."""
+"""Exact ascent, in the logits of a tabular softmax or the parameters of other policies: with the environment's part of the gradient, and without."""
 
 import numpy as np
 from tqdm import tqdm
@@ -6,7 +6,8 @@ from tqdm import tqdm
 from ..arguments import check_count, check_finite, check_non_negative, check_positive
 from ..mdp import softmax
 from ..performative import deploy
-from .run import Run, repeat, starting_policy, warn_if_deterministic
+from ..policies import Tabular
+from .run import Iterate, Run, repeat, starting_policy, warn_if_deterministic
 
 NOISE = 1e-12  # an advantage below this share of the largest value is rounding, and has no sign
 
@@ -112,9 +113,11 @@ def _both_parts(env, deployment):
     return deployment.policy_part + deployment.environment_part(env)
 
 
-def _ascend(name, env, gradient, policy, iterations, seed, step_size, entropy):
-    start = starting_policy(env, policy, seed)
-    warn_if_deterministic(env, start)
+def _ascend(name, env, responds, policy, iterations, seed, step_size, entropy, policies, parameters):
+    iterate = Iterate(env, policy, policies, parameters, seed)
+    tabular = isinstance(iterate.policies, Tabular)
+    if policies is None:
+        warn_if_deterministic(env, iterate.start)
     iterations = check_count("iterations", iterations, least=0)
     if np.ndim(entropy):
         entropy = check_finite("entropy", entropy, (iterations + 1,))
@@ -124,17 +127,23 @@ def _ascend(name, env, gradient, policy, iterations, seed, step_size, entropy):
         entropy = check_non_negative("entropy", entropy)
     mirror = isinstance(step_size, Mirror)
     if mirror:
-        rule = step_size
+        rule = check_mirror(step_size, iterate.policies)
     else:
         rule = _Rprop() if step_size is None else _ConstantStep(check_positive("step_size", step_size))
-    logits = _logits(start)
 
     def step(deployment):
-        nonlocal logits
-        logits = logits + rule(gradient(env, deployment), deployment.policy if mirror else _noise(deployment))
-        return softmax(logits)
+        gradient = iterate.gradient(deployment, env) if responds else iterate.policy_part(deployment)
+        noise = _noise(deployment) if tabular else iterate.of_each(_noise(deployment).sum(axis=(-2, -1), keepdims=True))
+        return iterate.move(iterate.parameters + rule(gradient, deployment.policy if mirror else noise))
 
-    return repeat(name, env, start, iterations, step, entropy)
+    return iterate.finish(repeat(name, env, iterate.start, iterations, step, entropy))
+
+
+def check_mirror(step_size, policies):
+    """A :class:`Mirror` where `policies` are those whose step it is, or a ValueError."""
+    if not isinstance(policies, Tabular):
+        raise ValueError(f"step_size: expected another than Mirror, a step in tabular logits, for {type(policies).__name__} policies, but got it")
+    return step_size
 
 
 class _Search:
@@ -208,7 +217,7 @@ def _searched(env, iterations):
     return search.run()
 
 
-def pepg(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0):
+def pepg(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0, policies=None, parameters=None):
     r"""Performative policy gradient: exact ascent of :math:`V^\pi_\pi(\rho)` in the logits of a tabular softmax.
 
     **From a start**, `policy` or `seed`: :math:`\theta_{t+1} = \theta_t + \eta \nabla_\theta
@@ -235,14 +244,18 @@ def pepg(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy
     numbers of deployments it ends above the best of five ascents, on the gridworld and on random PeMDPs (notebook 17).
     `Run` holds every deployment, an ascent in one piece after the other.
 
-    Raises ValueError for a policy, step size or coefficient out of range.
+    **In a class of policies** of :mod:`pepg.policies`, `policies`, the ascent is in its parameters θ, by the same rules and steps (a
+    Mirror's is for tabular ones). It starts from `parameters`, one θ or several side by side, or from a draw for each `seed` from
+    N(0, 0.1²), and ``Run.parameters`` are those of every iterate. There is no search: without a start a ValueError says so.
+
+    Raises ValueError for a policy, parameters, step size or coefficient out of range.
     """
-    alone = policy is None and seed is None and step_size is None and not np.any(entropy)
+    alone = policy is None and seed is None and step_size is None and not np.any(entropy) and policies is None and parameters is None
     if alone and check_count("iterations", iterations, least=0) >= SHORTEST:
         return _searched(env, iterations)
-    return _ascend("pepg", env, _both_parts, policy, iterations, seed, step_size, entropy)
+    return _ascend("pepg", env, True, policy, iterations, seed, step_size, entropy, policies, parameters)
 
 
-def policy_gradient(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0):
+def policy_gradient(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0, policies=None, parameters=None):
     """Policy gradient that ignores the response: one plain ascent of :func:`pepg` without the environment's part."""
-    return _ascend("policy_gradient", env, _policy_part, policy, iterations, seed, step_size, entropy)
+    return _ascend("policy_gradient", env, False, policy, iterations, seed, step_size, entropy, policies, parameters)

@@ -13,16 +13,18 @@ import numpy as np
 
 from ..arguments import check_count, check_non_negative, check_number, check_positive, described
 from ..data import LearnedResponse, PooledModel, advantages, empirical_mdp, returns, temporal_differences, with_entropy_bonus
-from ..mdp import MDP, PeMDP, softmax
+from ..mdp import MDP, PeMDP
 from ..performative import Deployment
-from .ascent import Adam, Mirror
+from ..policies import Tabular
+from .ascent import Adam, Mirror, check_mirror
 from .retraining import closest_occupancy, policy_of_occupancy
-from .run import Field, drawn, repeat, starting_policy, warn_if_deterministic
+from .run import Field, Iterate, drawn, repeat, starting_policy, warn_if_deterministic
 
 RESPONSES = ("exact", "learned")
 WINDOW = 10  # deployments over which gains and values are averaged
 CONFIDENT = 1.645  # standard errors: one-sided, 95 %
 ANNEALED = 0.5  # the share of the second stage after which its entropy coefficient is 0
+SHORT = 1e-4  # of a step in the parameters, its longest entry: the curvature of a policy does not show
 
 
 # Policy gradients
@@ -30,7 +32,7 @@ ANNEALED = 0.5  # the share of the second stage after which its entropy coeffici
 
 def sampled_pepg(
     env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
-    entropy=0.01, response="exact", exploration=0.0,
+    entropy=0.01, response="exact", exploration=0.0, policies=None, parameters=None,
 ):
     r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, pool, ascend in the logits.
 
@@ -52,76 +54,100 @@ def sampled_pepg(
         :class:`pepg.PeMDP` with a method ``observe(policy, trajectories)``, which is told of every deployment.
     exploration : with a response that is learned, N(0, exploration²) on the logits of what is deployed; the iterates move as it is
 
+    policies, parameters : a class of policies of :mod:`pepg.policies`, and its start as for ``pepg``: the ascent is in its parameters θ,
+        by a step of `step_size` times the gradient, in the unit of value and visits that the model has at present, or by ``Adam(0.1)``;
+        the first stage ends by the gain along the class. The noise of `exploration` is on θ.
+
     Raises ValueError for an argument out of range.
     """
-    start = starting_policy(env, policy, seed)
-    field = Field(env, start, seed, trajectories, horizon)
+    iterate, field = _placed(env, policy, policies, parameters, seed, trajectories, horizon)
     exploration = check_non_negative("exploration", exploration)
     if isinstance(response, str) and response == "exact":
-        return _ascend("sampled_pepg", env, field, start, iterations, step_size, memory, warm_up, entropy, env)
+        return _ascend("sampled_pepg", env, field, iterate, iterations, step_size, memory, warm_up, entropy, env)
     if isinstance(response, str) and response == "learned":
-        response = LearnedResponse(env.gamma, env.rho, env.n_actions, lead=start.shape[:-2])
+        response = LearnedResponse(env.gamma, env.rho, env.n_actions, lead=iterate.start.shape[:-2])
     if not (isinstance(response, PeMDP) and hasattr(response, "observe")):
         expected = f"{', '.join(map(repr, RESPONSES))}, or a PeMDP with a method observe"
         raise ValueError(f"response: expected one of {expected}, got {described(response)}")
     if (response.n_states, response.n_actions) != (env.n_states, env.n_actions):
         sizes = f"{response.n_states} states and {response.n_actions} actions"
         raise ValueError(f"response: expected a model of {env.n_states} states and {env.n_actions} actions, got one of {sizes}")
-    return _ascend("sampled_pepg", env, field, start, iterations, step_size, memory, warm_up, entropy, response, exploration)
+    return _ascend("sampled_pepg", env, field, iterate, iterations, step_size, memory, warm_up, entropy, response, exploration)
 
 
 def sampled_policy_gradient(
     env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
-    entropy=0.01,
+    entropy=0.01, policies=None, parameters=None,
 ):
     """:func:`sampled_pepg` without the environment's part of the gradient: the same stages, the second with its entropy bonus."""
-    start = starting_policy(env, policy, seed)
-    field = Field(env, start, seed, trajectories, horizon)
-    return _ascend("sampled_policy_gradient", env, field, start, iterations, step_size, memory, warm_up, entropy, None)
+    iterate, field = _placed(env, policy, policies, parameters, seed, trajectories, horizon)
+    return _ascend("sampled_policy_gradient", env, field, iterate, iterations, step_size, memory, warm_up, entropy, None)
 
 
-def _ascend(name, env, field, start, iterations, step_size, memory, warm_up, entropy, response, exploration=0.0):
-    warn_if_deterministic(env, start)
-    step_size = step_size if isinstance(step_size, (Mirror, Adam)) else check_positive("step_size", step_size)
+def _placed(env, policy, policies, parameters, seed, trajectories, horizon):
+    """The start of an ascent, and the field in which it deploys: one start, or one for each of n seeds."""
+    iterate = Iterate(env, policy, policies, parameters, seed)
+    shape = np.shape(seed) + iterate.policies.shape
+    if parameters is not None and iterate.parameters.shape != shape:
+        raise ValueError(f"parameters: expected shape {shape}, got {iterate.parameters.shape}")
+    return iterate, Field(env, iterate.start, seed, trajectories, horizon)
+
+
+def _ascend(name, env, field, iterate, iterations, step_size, memory, warm_up, entropy, response, exploration=0.0):
+    start, policies = iterate.start, iterate.policies
+    tabular = isinstance(policies, Tabular)
+    if iterate.way is None:
+        warn_if_deterministic(env, start)
+    if isinstance(step_size, Mirror):
+        check_mirror(step_size, policies)
+    elif not isinstance(step_size, Adam):
+        step_size = check_positive("step_size", step_size)
     iterations = check_count("iterations", iterations, least=0)
     warm_up = float(check_number("warm_up", warm_up, "a share in [0, 1]", lambda x: 0.0 <= x <= 1.0))
     entropy = check_non_negative("entropy", entropy)
     lead = start.shape[:-2]
     pool = PooledModel(field.gamma, field.rho, env.n_actions, memory, lead=lead)
     relative = isinstance(step_size, float)
-    rule, held_out = Mirror(step_size) if relative else copy(step_size), HeldOut(field.gamma)
-    with np.errstate(divide="ignore"):
-        logits = np.log(start)
+    rule = copy(step_size) if not relative else Mirror(step_size) if tabular else lambda gradient, policy: step_size * gradient
+    held_out = HeldOut(field.gamma)
     since = np.full(lead, 0 if warm_up == 0.0 else iterations)  # the iteration at which the second stage begins
-    rest = start
+    rest = start, iterate.parameters
 
     def step(deployment):
-        nonlocal logits, since, rest
+        nonlocal since, rest
         policy, t = deployment.policy, held_out.count
-        deployed = policy
+        deployed, there = policy, iterate.parameters
         if exploration > 0.0:
-            deployed = softmax(logits + exploration * drawn(field.rng, lambda rng: rng.normal(size=logits.shape[-2:])))
+            there = there + exploration * drawn(field.rng, lambda rng: rng.normal(size=policies.shape))
+            deployed = policies.policy(there)
         paths = field.deploy(deployed)
-        held_out.observe(evaluated(pool, deployed), paths)
+        model = evaluated(pool, deployed)
+        held_out.observe(model, paths, None if tabular else slope_along(policies, there, model))
         pool.observe(paths)
         if hasattr(response, "observe"):
             response.observe(deployed, paths)
 
         rests = (since == iterations) & ((t >= 2 * WINDOW) & ~held_out.gains | (t >= warm_up * iterations))
-        since, rest = np.where(rests, t, since), np.where(rests[..., None, None], policy, rest)
+        since = np.where(rests, t, since)
+        rest = _chosen(rests, (policy, iterate.parameters), rest)
         both = (since <= t)[..., None, None]
         share = (t - since) / np.maximum(ANNEALED * (iterations - since), 1.0)
         here = evaluated(pool, policy, entropy * np.maximum(1.0 - share[..., None, None], 0.0) * both)
-        gradient = here.policy_part
+        gradient = iterate.policy_part(here)
         if response is not None and both.any():
-            gradient = gradient + both * here.environment_part(response)
-        logits = logits + rule(gradient / unit_of_slopes(here) if relative else gradient, policy)
-        chosen = softmax(logits)
+            gradient = gradient + iterate.of_each(both) * iterate.environment_part(here, response)
+        gradient = gradient / iterate.of_each(unit_of_slopes(here)) if relative else gradient
+        chosen = iterate.move(iterate.parameters + rule(gradient, policy))
         if t + 1 == iterations and warm_up > 0.0:
-            chosen = np.where(held_out.higher_before(since)[..., None, None], rest, chosen)
+            chosen = iterate.back(*_chosen(held_out.higher_before(since), rest, (chosen, iterate.parameters)))
         return chosen
 
-    return repeat(name, env, start, iterations, step, field=field)
+    return iterate.finish(repeat(name, env, start, iterations, step, field=field))
+
+
+def _chosen(these, some, others):
+    """Arrays of `some` for the runs in `these` (...), of `others` for the rest."""
+    return tuple(np.where(these.reshape(*these.shape, *(1,) * (x.ndim - these.ndim)), x, y) for x, y in zip(some, others))
 
 
 def evaluated(pool, policy, entropy=0.0):
@@ -146,6 +172,18 @@ def unit_of_slopes(here):
     return np.where(unit > 1e-12 * (1.0 + np.abs(mean)), unit, 1.0)
 
 
+def slope_along(policies, parameters, here):
+    """How log-probabilities change along the policy's part of the gradient in the parameters, by a short step: (..., S, A)."""
+    gradient = policies.policy_part(parameters, here)
+    axes = tuple(range(gradient.ndim - len(policies.shape), gradient.ndim))
+    longest = np.abs(gradient).max(axis=axes, keepdims=True)
+    share = SHORT / np.where(longest > 0.0, longest, 1.0)
+    there = policies.policy(parameters + share * gradient)
+    taken = (here.policy > 0.0) & (there > 0.0)
+    change = np.log(np.where(taken, there, 1.0)) - np.log(np.where(taken, here.policy, 1.0))
+    return change / share.reshape(*share.shape[: share.ndim - len(axes)], 1, 1)
+
+
 class HeldOut:
     r"""What each deployment's data say of a model that has not seen them: the gain of a step, and the policy's value, with their errors.
 
@@ -165,9 +203,12 @@ class HeldOut:
     def count(self):
         return len(self.found)
 
-    def observe(self, here, trajectories):
-        """here : a :class:`Deployment` in the model before these trajectories, of the policy that they follow"""
-        slope = np.divide(here.policy_part, here.policy, out=np.zeros_like(here.policy), where=here.policy > 0.0)
+    def observe(self, here, trajectories, slope=None):
+        """here : a :class:`Deployment` in the model before these trajectories, of the policy that they follow
+        slope : (..., S, A), how log-probabilities change along the step whose gain is asked for; that of the mirror step by default, d A
+        """
+        if slope is None:
+            slope = np.divide(here.policy_part, here.policy, out=np.zeros_like(here.policy), where=here.policy > 0.0)
         advantage = here.mdp.backup(here.value) - here.value[..., None]
         difference = temporal_differences(trajectories, here.value, self.gamma)
         time = self.gamma ** np.arange(difference.shape[-1])

@@ -1,7 +1,7 @@
 """What a run of an algorithm is, the loop that all of them share, and the door through which some see only samples."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -10,6 +10,7 @@ from ..arguments import check_any_policy, check_array, check_count, check_finite
 from ..data import sample_trajectories
 from ..mdp import MDP, check_env
 from ..performative import deploy
+from ..policies import Tabular, check_policies
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,7 @@ class Run:
         :math:`d_t = d^{\pi_t}_{\pi_t}`
     deployments : (T + 1,), how many deployments each iterate took so far
     samples : (T + 1, ...), how many transitions were sampled for it
+    parameters : (T + 1, ..., *shape), those of each in the class of policies that the algorithm was given; None without one
     """
 
     policies: np.ndarray
@@ -29,6 +31,7 @@ class Run:
     shifts: np.ndarray
     deployments: np.ndarray
     samples: np.ndarray
+    parameters: np.ndarray | None = None
 
     def __post_init__(self):
         arrays = {name: check_finite(name, getattr(self, name), ()) for name in ("values", "deployments", "samples")}
@@ -40,6 +43,10 @@ class Run:
         for name, shape in (("values", (count, *lead)), ("shifts", (count - 1, *lead)), ("deployments", (count,)), ("samples", (count, *lead))):
             if arrays[name].shape != shape:
                 raise ValueError(f"{name}: expected shape {shape} for policies of shape {arrays['policies'].shape}, got {arrays[name].shape}")
+        if self.parameters is not None:
+            parameters = check_array("parameters", self.parameters)
+            if parameters.shape[: 1 + len(lead)] != (count, *lead) or not (parameters < np.inf).all():
+                raise ValueError(f"parameters: expected numbers of shape {(count, *lead)} and more axes, got {described(self.parameters)}")
 
     def __repr__(self):
         """One line: how much of what, and the value at the start and at the end."""
@@ -84,6 +91,82 @@ def _one_start(env, policy, seed):
         return env.uniform_policy()
     starts = env.random_policies(seeds)
     return starts.reshape(-1, *(1,) * len(env.lead), *starts.shape[1:]) if several else starts[0]
+
+
+class Iterate:
+    """Where an ascent is: the parameters of a class of policies, those of the start at first, and where it has been.
+
+    policies : None, for the tabular softmax, whose start is the policy that :func:`starting_policy` makes of `policy` and `seed`; or a
+        class of policies, which starts from `parameters`, or from a draw for each seed
+    """
+
+    def __init__(self, env, policy, policies, parameters, seed):
+        self.start = starting_policy(env, policy, seed)
+        if policies is None:
+            if parameters is not None:
+                raise ValueError(f"parameters: expected none without policies, got {described(parameters)}")
+            self.policies, self.way = Tabular(env.n_states, env.n_actions), None
+            with np.errstate(divide="ignore"):
+                self.parameters = np.log(self.start)  # -inf for an action never taken: the softmax cannot leave that face
+            return
+        self.policies = check_policies(policies, env)
+        if policy is not None:
+            raise ValueError(f"policy: expected none with policies, which start from parameters, got {described(policy)}")
+        start = _parameters(policies, parameters, seed, len(env.lead))
+        self.start = policies.policy(start)
+        lead = check_leading("parameters", self.start.shape[:-2], env.lead, "the environment")
+        self.start = np.broadcast_to(self.start, (*lead, *self.start.shape[-2:]))
+        self.parameters = np.broadcast_to(start, (*lead, *policies.shape))
+        self.way = [self.parameters]
+
+    def policy_part(self, deployment):
+        return self.policies.policy_part(self.parameters, deployment)
+
+    def gradient(self, deployment, env):
+        """Both parts of the gradient."""
+        return self.policies.gradient(self.parameters, deployment, env)
+
+    def environment_part(self, deployment, env):
+        return self.policies.environment_part(self.parameters, deployment, env)
+
+    def of_each(self, numbers):
+        """Numbers (..., 1, 1), one for each run or one for all, as (..., 1, ..., 1) beside the parameters."""
+        return np.reshape(numbers, np.shape(numbers)[:-2] + (1,) * len(self.policies.shape)) if np.ndim(numbers) else numbers
+
+    def move(self, parameters):
+        """Go there; the policy (..., S, A)."""
+        self.parameters = parameters
+        if self.way is not None:
+            self.way.append(parameters)
+        return self.policies.policy(parameters)
+
+    def back(self, policy, parameters):
+        """Go where it has been instead of where it is; that policy."""
+        self.parameters = parameters
+        if self.way is not None:
+            self.way[-1] = parameters
+        return policy
+
+    def finish(self, run):
+        """The Run with the parameters of each iterate, where a class of policies was given."""
+        return run if self.way is None else replace(run, parameters=np.array(self.way))
+
+
+def _parameters(policies, parameters, seed, n_axes):
+    """The parameters of the start, as :func:`_one_start` has the policy; `n_axes` are those of an environment that is several."""
+    several = np.ndim(seed) > 0
+    if parameters is None:
+        if seed is None:
+            raise ValueError(f"parameters: expected a start of shape {policies.shape} or a seed that draws one, got neither")
+        drawn = policies.random_parameters(seed if several else [seed])
+        return drawn.reshape(-1, *(1,) * n_axes, *policies.shape) if several else drawn[0]
+    parameters = policies.check_parameters(parameters)
+    if not several:
+        return parameters
+    shape = (len(seed), *policies.shape)
+    if parameters.shape not in (shape, shape[1:]):
+        raise ValueError(f"parameters: expected shape {shape} or {shape[1:]} for {len(seed)} seeds, got {parameters.shape}")
+    return np.broadcast_to(parameters, shape)
 
 
 def _is_seed(value):

@@ -85,7 +85,7 @@ def runs(algorithms, environments, seeds, folder, jobs=None, cluster=None):
     failures = {}
     for index, (run, failure) in _as_completed(_run_cell, cases, jobs, cluster):
         if failure is None:
-            arrays = {field.name: getattr(run, field.name) for field in fields(Run)}
+            arrays = {field.name: getattr(run, field.name) for field in fields(Run) if getattr(run, field.name) is not None}
             write_whole(files[missing[index]], lambda partial, arrays=arrays: _save(partial, arrays))
             found[missing[index]] = run
         else:
