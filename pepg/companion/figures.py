@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, is_color_like
 
 from ..arguments import (
@@ -65,7 +66,7 @@ def use_style():
         {
             "figure.figsize": (4.6, 3.2),
             "figure.dpi": 110,
-            "savefig.dpi": 200,
+            "savefig.dpi": 160,
             "figure.constrained_layout.use": True,
             "font.size": 9.0,
             "axes.titlesize": 9.5,
@@ -152,21 +153,18 @@ def both_sides(data, by, title, left, right):
     figure, axes = plt.subplots(1, len(panels), figsize=(0.9 + 2.1 * len(panels), 2.9), sharex=True, sharey=True, squeeze=False)
     sides = data[["log10 right from", "log10 left from"]]
     lowest, highest = np.floor(sides.min()), np.ceil(sides.max() + CELL)
-    edges = np.arange(lowest.min(), highest.max() + CELL / 2, CELL)
+    corners, norm = CELL * np.array([[0, 0], [1, 0], [1, 1], [0, 1]]), LogNorm(1, max(2, data["instances"].max()))
     for ax, (value, part) in zip(axes[0], panels):
-        counts = np.full((edges.size - 1, edges.size - 1), np.nan)
-        column, row = ((part[side] - edges[0]) / CELL for side in sides)
-        counts[row.round().astype(int), column.round().astype(int)] = part["instances"]
-        mesh = ax.pcolormesh(
-            10**edges, 10**edges, counts, norm=LogNorm(1, max(2, data["instances"].max())), cmap="viridis_r", rasterized=True
-        )
+        squares = 10.0 ** (part[[*sides]].to_numpy()[:, None] + corners)
+        cells = PolyCollection(squares, array=part["instances"], norm=norm, cmap="viridis_r", edgecolors="face", linewidths=0.1)
+        ax.add_collection(cells)
         ax.axline((1.0, 1.0), (10.0, 10.0), color="black", linewidth=0.9)
         ax.set(xscale="log", yscale="log", title=title.format(value), xlabel=right)
     (x_low, y_low), (x_high, y_high) = 10.0**lowest, 10.0**highest
     ax.set(xlim=(x_low, x_high), ylim=(y_low, 10 * y_high))
     axes[0, 0].set_ylabel(left)
     axes[0, 0].text(0.03, 0.97, "line: equality", transform=axes[0, 0].transAxes, fontsize=7.5, va="top")
-    figure.colorbar(mesh, ax=axes[0], label="instances per cell")
+    figure.colorbar(cells, ax=axes[0], label="instances per cell")
     return figure
 
 
