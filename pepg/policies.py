@@ -54,11 +54,11 @@ class PolicyClass(ABC):
 
     @abstractmethod
     def policy(self, parameters):
-        r""":math:`\pi_\theta` for parameters (..., *shape), as (..., S, A)."""
+        r""":math:`\pi_\theta` for parameters ``(..., *shape)``, as (..., S, A)."""
 
     @abstractmethod
     def pullback(self, parameters, gradient):
-        r""":math:`J_\theta^\top G` for a gradient G in the policy (..., S, A): the gradient in θ, (..., *shape).
+        r""":math:`J_\theta^\top G` for a gradient G in the policy (..., S, A): the gradient in θ, ``(..., *shape)``.
 
         Of G only the differences within a row mean something, since a policy moves along the simplex.
         """
@@ -76,18 +76,18 @@ class PolicyClass(ABC):
         return self.pullback(parameters, here.policy_slope + here.environment_slope(env))
 
     def random_parameters(self, seeds, scale=0.1):
-        r"""Parameters drawn from N(0, scale²), one draw a seed: (len(seeds), *shape). `seeds` as in ``PeMDP.random_policies``."""
+        r"""Parameters drawn from N(0, scale²), one draw a seed: ``(len(seeds), *shape)``. `seeds` as in ``PeMDP.random_policies``."""
         scale = check_non_negative("scale", scale)
         seeds = check_sequence("seeds", seeds, "whole numbers")
         seeds = [seed if isinstance(seed, np.random.SeedSequence) else check_seed("seeds", seed) for seed in seeds]
         return np.array([np.random.default_rng(seed).normal(0.0, scale, self.shape) for seed in seeds])
 
     def check_parameters(self, parameters, name="parameters"):
-        """`parameters` as finite floats (..., *shape), or a ValueError; `name` is what the caller calls them."""
+        """`parameters` as finite floats ``(..., *shape)``, or a ValueError; `name` is what the caller calls them."""
         return check_finite(name, parameters, self.shape)
 
     def check_gradient(self, gradient, lead):
-        """`gradient` as finite floats (*lead, S, A), or a ValueError."""
+        """`gradient` as finite floats ``(*lead, S, A)``, or a ValueError."""
         gradient = check_finite("gradient", gradient, (self.n_states, self.n_actions))
         if gradient.shape[:-2] != lead:
             raise ValueError(f"gradient: expected shape {(*lead, self.n_states, self.n_actions)}, that of the policies, got {gradient.shape}")

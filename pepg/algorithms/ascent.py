@@ -26,8 +26,8 @@ class _Rprop:
     """A step of its own for every logit, from the signs of its partial derivatives alone.
 
     Each starts at `first`, grows by 1.2 while the sign stays (up to 0.5) and halves when it changes (down to 1e-6), the
-    logit then resting for one iteration. This is resilient backpropagation without weight backtracking (Riedmiller &
-    Braun 1993; iRprop- of Igel & Hüsken 2000), made for exact gradients. No size of a gradient enters, so that the
+    logit then resting for one iteration. This is resilient backpropagation (Riedmiller & Braun 1993)
+    without weight backtracking (iRprop- of Igel & Hüsken 2000), made for exact gradients. No size of a gradient enters, so that the
     vanishing gradient of a nearly deterministic softmax does not slow it down and rounding does not change its path.
     """
 

@@ -23,7 +23,7 @@ class Run:
         :math:`d_t = d^{\pi_t}_{\pi_t}`
     deployments : (T + 1,), how many deployments each iterate took so far
     samples : (T + 1, ...), how many transitions were sampled for it
-    parameters : (T + 1, ..., *shape), those of each in the class of policies that the algorithm was given; None without one
+    parameters : ``(T + 1, ..., *shape)``, those of each in the class of policies that the algorithm was given; None without one
     """
 
     policies: np.ndarray
@@ -68,7 +68,7 @@ def starting_policy(env, policy, seed):
     """`policy` where there is one; else the uniform policy, or a near-uniform one for a whole number as seed.
 
     For n seeds, of runs side by side, the start of each: (n, S, A). Where the environment is several, the leading axes of
-    `policy` are broadcast with its own, and the start of each seed is one in all of them: (n, *lead, S, A).
+    `policy` are broadcast with its own, and the start of each seed is one in all of them: ``(n, *lead, S, A)``.
     """
     check_env(env)
     start = _one_start(env, policy, seed)

@@ -1,6 +1,6 @@
 r"""A world whose rewards jump: the cells of a grid pay by their rank among the most visited.
 
-After the discontinuous variant of the crowded grid of Pollatos, Mandal & Radanovic, "On Corruption-Robustness in Performative
+A discontinuous variant, ours, of the crowded grid of Pollatos, Mandal & Radanovic, "On Corruption-Robustness in Performative
 Reinforcement Learning" (AAAI 2025, arXiv 2505.05609). The transitions are fixed. Of the *inner* cells, those off the first row and
 column and not the goal, ranked by the visits :math:`d_\pi(s) = \sum_t \gamma^t \Pr(s_t = s)` of the deployed policy, the n most visited
 pay -0.5, the next n -0.02 and the others -0.01 when they are entered. Cells that are not inner pay what the grid says.
