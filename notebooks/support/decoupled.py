@@ -44,5 +44,5 @@ def draw(table, marked, parameter, value=r"$V^{\pi_j}_{\pi_i}(\rho)$"):
     left.set(xlabel=f"followed: {parameter}", ylabel=f"deployed: {parameter}")
     figure.colorbar(mesh, ax=left, label=value)
     right.set(xlabel=parameter, ylabel="value")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

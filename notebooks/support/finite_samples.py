@@ -150,7 +150,7 @@ def said(options):
 # Figures and tables
 
 VALUE = r"true value $V^\pi_\pi(\rho)$"
-BOUNDS = {"near-uniform": (-0.31, -0.06), "ε-greedy": (-0.17, -0.06)}  # of the axes: 0-FW leaves them
+BOUNDS = {"near-uniform": (-0.31, -0.06), "ε-greedy": (-0.17, -0.06)}  # of the axes
 
 
 def start_of(run, start):
@@ -209,7 +209,7 @@ def draw_draws(table):
             ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", fmt="|", ms=9, capsize=2, lw=1.2)
         ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
         ax.set(title=f"{start} start", xlabel="difference of true values")
-    axes[0].set_yticks(range(len(contrasts)), contrasts)
+    axes[0].set_yticks(range(len(contrasts)), [contrast.replace("PePG, response known", "PePG, response\nknown") for contrast in contrasts])
     axes[0].invert_yaxis()
     return figure
 
@@ -246,7 +246,7 @@ def draw_ingredients(table):
         look = {"marker": "os"[i], "linestyle": "none", "color": color, "ms": 4, "capsize": 2}
         ax.errorbar(part["mean"], np.arange(len(names)) + 0.16 * (2 * i - 1), xerr=errors, label=start, **look)
     ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [name.replace(" (", "\n(") for name in names])
     ax.invert_yaxis()
     ax.set_xlabel("value without it minus value with all")
     ax.legend(loc="best")

@@ -80,8 +80,9 @@ def ascents(env, policies, theta, iterations):
 
 
 def continued(env, policies, run, iterations):
-    """What PePG adds to the end of a run: (n,)."""
-    return algorithms.pepg(env, policies=policies, parameters=run.parameters[-1], iterations=iterations).values[-1] - run.values[-1]
+    """By how much PePG ends above PG, both going on from the end of a run: (n,)."""
+    onwards = {"policies": policies, "parameters": run.parameters[-1], "iterations": iterations}
+    return algorithms.pepg(env, **onwards).values[-1] - algorithms.policy_gradient(env, **onwards).values[-1]
 
 
 def difference_error(env, policies, theta, width=1e-6):

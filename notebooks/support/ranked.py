@@ -109,7 +109,7 @@ def draw_draws(table, names):
         kind = name.split(",")[0].split(" =")[0]
         color = HEDGE if kind == "Hedge" else figures.COLORS[kind]
         ax.plot(table[name], np.full(len(table), k), "o", color=color, markersize=3.5, alpha=0.6)
-        ax.plot(table[name].median(), k, "|", color="black", markersize=14, markeredgewidth=2)
+        ax.plot(table[name].mean(), k, "|", color="black", markersize=14, markeredgewidth=2)
     ax.set(xscale="log", yticks=range(len(names)), yticklabels=names, xlabel="value below the certified optimum, one dot a world")
     ax.invert_yaxis()
     return figure
