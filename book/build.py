@@ -6,6 +6,7 @@ of the same project have the same bytes.
 """
 
 import argparse
+import re
 import shutil
 import sys
 from importlib.metadata import files
@@ -18,6 +19,7 @@ from . import charts, pages, reference, stored
 
 BOOK = Path(__file__).resolve().parent
 PROJECT = BOOK.parent
+LINKED = re.compile(r'(?:href|src)="(?:\.\./)*figures/([^"#]+)"')
 
 
 def stage(source):
@@ -53,10 +55,13 @@ def _vega(folder):
 
 
 def publish(site, companion):
-    """Beside the pages: every published figure with its data, and each notebook for download; no maps of the theme's sources."""
+    """Beside the pages: every published file that one of them shows or links to, and each notebook for download; no maps of the theme's sources."""
     for path in [*site.rglob("*.map"), site / "_static" / "locales"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    shutil.copytree(PROJECT / "figures", site / "figures")
+    linked = {file for page in site.rglob("*.html") for file in LINKED.findall(page.read_text(encoding="utf-8"))}
+    (site / "figures").mkdir()
+    for file in sorted(linked):
+        shutil.copy(PROJECT / "figures" / file, site / "figures" / file)
     for notebook in companion:
         notebook.write_download(site / "_sources" / "notebooks" / f"{notebook.name}.ipynb")
 
