@@ -146,9 +146,11 @@ def test_readmes_examples_run_each_alone(snippet, tmp_path, monkeypatch):
         assert len(names["compared"].runs) == 11
 
 
-def test_the_readme_has_an_example_of_each_door():
+def test_the_readme_and_the_page_that_it_leads_to_have_an_example_of_each_door():
+    assert "(book/adapt.md)" in README
+    page = re.findall(r"```python\n(.*?)```", (PROJECT / "book" / "adapt.md").read_text(encoding="utf-8"), re.S)
     for door in ("pepg.algorithms.pepg(", "sampled_pepg(", "FunctionPeMDP(", "pepg.theory.", "pepg.compare(", "experiments.sweep(", "DeployedMDP("):
-        assert any(door in snippet for snippet in SNIPPETS), door
+        assert any(door in snippet for snippet in [*SNIPPETS, *page]), door
 
 
 def test_the_version_is_one():
