@@ -209,7 +209,7 @@ def draw_draws(table):
             ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", fmt="|", ms=9, capsize=2, lw=1.2)
         ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
         ax.set(title=f"{start} start", xlabel="difference of true values")
-    axes[0].set_yticks(range(len(contrasts)), [contrast.replace("PePG, ", "PePG,\n") for contrast in contrasts])
+    axes[0].set_yticks(range(len(contrasts)), contrasts)
     axes[0].invert_yaxis()
     return figure
 
