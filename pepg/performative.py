@@ -41,6 +41,11 @@ class Deployment:
         return (self.occupancy * self.mdp.r).sum(axis=(-1, -2))
 
     @property
+    def entropy_pull(self):
+        r"""How much of a logit the entropy bonus takes back per unit of step in the policy: :math:`\lambda d(s)`, (..., S, 1)."""
+        return np.asarray(self.entropy)[..., None, None] * self.occupancy.sum(axis=-1, keepdims=True)
+
+    @property
     def policy_part(self):
         """The gradient in the logits as if the environment stood still, (..., S, A)."""
         advantage = self.mdp.backup(self.value) - self.value[..., None]

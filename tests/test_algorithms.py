@@ -148,6 +148,30 @@ def test_mirror_step_is_mirror_ascent():
             ascent.Mirror(bad)
 
 
+@given(seeds, st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_mirror_step_takes_the_bonus_at_the_next_policy(seed, size, pull):
+    """The optimality condition of ⟨G, π⟩ + c H(π) - KL / η; where c is large beside the slope no step is long, and η may be anything."""
+    rng = np.random.default_rng(seed)
+    policy = pepg.softmax(0.3 * rng.normal(size=(5, 3)))
+    slope = pull * 0.3 * rng.normal(size=(5, 3))
+    bent = slope - pull * np.log(policy)
+    gradient = policy * (bent - (policy * bent).sum(axis=-1, keepdims=True))
+    new = pepg.softmax(np.log(policy) + ascent.Mirror(size)(gradient, policy, np.full((5, 1), pull)))
+    condition = (slope - pull * np.log(new) - np.log(new / policy) / size) / (pull + 1.0 / size)
+    assert_allclose(condition, np.broadcast_to(condition[:, :1], (5, 3)), atol=1e-10)
+
+
+@pytest.mark.parametrize("algorithm", ASCENTS)
+def test_the_mirror_step_with_a_bonus_does_not_swing(algorithm):
+    """In one state without a future the optimum is softmax(r / λ): a step that takes the bonus where it stands is past it by 19 times."""
+    rewards = np.array([[0.3, -0.1, 0.05]])
+    env = pepg.FunctionPeMDP(lambda policy: (np.ones((1, 3, 1)), rewards), 1, 3, 0.0, [1.0])
+    run = algorithm(env, iterations=12, step_size=algorithms.Mirror(20.0), entropy=1.0)
+    distance = np.abs(run.policies - pepg.softmax(rewards)).max(axis=(-2, -1))
+    assert distance[0] > 0.05 and distance[-1] < 1e-12
+    assert (np.diff(distance[:8]) < 0.0).all()
+
+
 @pytest.mark.parametrize("algorithm", [algorithms.pepg, algorithms.policy_gradient])
 def test_the_mirror_step_with_exact_gradients_ascends(algorithm):
     """Small enough it never loses value where the ascent is that of one function: PePG anywhere, PG without a response."""

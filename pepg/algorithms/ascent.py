@@ -51,7 +51,7 @@ class Adam:
     def __init__(self, size):
         self.size, self.mean, self.square, self.count = check_positive("size", size), 0.0, 0.0, 0
 
-    def __call__(self, gradient, policy=None):
+    def __call__(self, gradient):
         self.count += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.99 * self.square + 0.01 * gradient**2
@@ -73,6 +73,16 @@ class Mirror:
     A state that is rarely visited, where an estimate of A is mostly noise, has a small d(s) and hardly moves, while Adam, which divides
     by the root mean square of the gradient, moves it as far as any other. Nor does the step vanish with :math:`\pi(a|s)`, as one
     proportional to the gradient in the logits does, so that an action that turns out to be good comes back.
+
+    **An entropy bonus** is taken at :math:`\pi_{t+1}`, not at :math:`\pi_t`. Its part :math:`-\lambda d(s) \log \pi_t(a|s)` of G takes the
+    share :math:`\eta \lambda d(s)` of a logit back: above 1 that overshoots, and above 2 the logits swing ever further, until runs that
+    rounding alone tells apart end apart. Instead, with the `pull` :math:`c(s) = \lambda d(s)`,
+
+    .. math:: \theta \mathrel{+}= \mathrm{clip} \big( \tfrac{\eta}{1 + \eta c} G, \pm 2 \big), \qquad \pi_{t+1} = \arg\max_\pi
+              \sum_s \Big( \langle G_0, \pi \rangle + c H(\pi) - \tfrac{1}{\eta} KL(\pi \| \pi_t) \Big)(s)
+
+    where nothing is clipped, with :math:`G_0 = G + c \log \pi_t`: the step of policy mirror descent for a regularised value (Lan, Math.
+    Program. 2023; Cen, Cheng, Chen, Wei & Chi, Oper. Res. 2022), which goes there however large :math:`\eta` is.
     """
 
     longest = 2.0  # logits in one step
@@ -80,9 +90,10 @@ class Mirror:
     def __init__(self, size):
         self.size = check_positive("size", size)
 
-    def __call__(self, gradient, policy):
+    def __call__(self, gradient, policy, pull=0.0):
+        """The step in the logits (..., S, A), for a gradient in them; `pull` (..., S, 1) or 0 is that of the bonus in the gradient."""
         slope = np.divide(gradient, policy, out=np.zeros_like(gradient), where=policy > 0.0)
-        return np.clip(self.size * slope, -self.longest, self.longest)
+        return np.clip(self.size * slope / (1.0 + self.size * pull), -self.longest, self.longest)
 
 
 # The search of pepg with the environment alone, as notebook 17 measures it; lengths in deployments.
@@ -133,8 +144,10 @@ def _ascend(name, env, responds, policy, iterations, seed, step_size, entropy, p
 
     def step(deployment):
         gradient = iterate.gradient(deployment, env) if responds else iterate.policy_part(deployment)
+        if mirror:
+            return iterate.move(iterate.parameters + rule(gradient, deployment.policy, deployment.entropy_pull))
         noise = _noise(deployment) if tabular else iterate.of_each(_noise(deployment).sum(axis=(-2, -1), keepdims=True))
-        return iterate.move(iterate.parameters + rule(gradient, deployment.policy if mirror else noise))
+        return iterate.move(iterate.parameters + rule(gradient, noise))
 
     return iterate.finish(repeat(name, env, iterate.start, iterations, step, entropy))
 

@@ -98,7 +98,8 @@ def _ascend(name, env, field, iterate, iterations, step_size, memory, warm_up, e
     tabular = isinstance(policies, Tabular)
     if iterate.way is None:
         warn_if_deterministic(env, start)
-    if isinstance(step_size, Mirror):
+    mirror = isinstance(step_size, Mirror)
+    if mirror:
         check_mirror(step_size, policies)
     elif not isinstance(step_size, Adam):
         step_size = check_positive("step_size", step_size)
@@ -108,7 +109,8 @@ def _ascend(name, env, field, iterate, iterations, step_size, memory, warm_up, e
     lead = start.shape[:-2]
     pool = PooledModel(field.gamma, field.rho, env.n_actions, memory, lead=lead)
     relative = isinstance(step_size, float)
-    rule = copy(step_size) if not relative else Mirror(step_size) if tabular else lambda gradient, policy: step_size * gradient
+    mirror = mirror or relative and tabular
+    rule = copy(step_size) if not relative else Mirror(step_size) if mirror else lambda gradient: step_size * gradient
     held_out = HeldOut(field.gamma)
     since = np.full(lead, 0 if warm_up == 0.0 else iterations)  # the iteration at which the second stage begins
     rest = start, iterate.parameters
@@ -132,12 +134,16 @@ def _ascend(name, env, field, iterate, iterations, step_size, memory, warm_up, e
         rest = _chosen(rests, (policy, iterate.parameters), rest)
         both = (since <= t)[..., None, None]
         share = (t - since) / np.maximum(ANNEALED * (iterations - since), 1.0)
-        here = evaluated(pool, policy, entropy * np.maximum(1.0 - share[..., None, None], 0.0) * both)
+        bonus = entropy * np.maximum(1.0 - share[..., None, None], 0.0) * both
+        here = evaluated(pool, policy, bonus)
         gradient = iterate.policy_part(here)
         if response is not None and both.any():
             gradient = gradient + iterate.of_each(both) * iterate.environment_part(here, response)
-        gradient = gradient / iterate.of_each(unit_of_slopes(here)) if relative else gradient
-        chosen = iterate.move(iterate.parameters + rule(gradient, policy))
+        unit = unit_of_slopes(here) if relative else 1.0
+        gradient = gradient / iterate.of_each(unit)
+        pull = bonus * here.occupancy.sum(axis=-1, keepdims=True) / unit
+        change = rule(gradient, policy, pull) if mirror else rule(gradient)
+        chosen = iterate.move(iterate.parameters + change)
         if t + 1 == iterations and warm_up > 0.0:
             chosen = iterate.back(*_chosen(held_out.higher_before(since), rest, (chosen, iterate.parameters)))
         return chosen
