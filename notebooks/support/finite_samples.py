@@ -142,6 +142,13 @@ def chosen(grids, values):
     return best
 
 
+def edge_gain(grids, values):
+    """The most that a choice at an edge of its grid gains over the middle; `values` as in :func:`chosen`."""
+    best, tried = chosen(grids, values), one_at_a_time(grids)
+    at_edge = [{**tried[0], name: best[name]} for name, grid in grids.items() if best[name] in (grid[0], grid[-1])]
+    return max((values[tried.index(options)] - values[0] for options in at_edge), default=0.0)
+
+
 def said(options):
     """Parameters as text."""
     return ", ".join(f"{name} {value:g}" for name, value in options.items())
@@ -209,7 +216,7 @@ def draw_draws(table):
             ax.errorbar(mean, row, xerr=[[mean - low], [high - mean]], color="black", fmt="|", ms=9, capsize=2, lw=1.2)
         ax.axvline(0.0, color=figures.COLORS["reference"], lw=0.8)
         ax.set(title=f"{start} start", xlabel="difference of true values")
-    axes[0].set_yticks(range(len(contrasts)), contrasts)
+    axes[0].set_yticks(range(len(contrasts)), [contrast.replace("PePG, ", "PePG,\n") for contrast in contrasts])
     axes[0].invert_yaxis()
     return figure
 
