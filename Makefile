@@ -30,7 +30,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 BUILD = $(PYTHON) -m pepg.companion.build --profile $(PROFILE) --jobs $(JOBS)
-FIGURES = $(if $(filter quick,$(PROFILE)),build/quick/figures,figures)
+FIGURES = $(if $(filter paper,$(PROFILE)),figures,build/$(PROFILE)/figures)
 
 .PHONY: help figures store claims new check forget test test-notebooks test-portable test-avx2 test-sse lab bench site site-ready serve test-site clean \
   active-environment active-environment-for-site $(NOTEBOOKS)
@@ -39,6 +39,7 @@ help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
 	@echo "make figures PROFILE=quick   the same in a minute or two, with fewer seeds, under build/quick/"
 	@echo "make NOTEBOOK                one notebook, with what it reads, e.g. make 11_comparison"
+	@echo "make 19_larger_worlds PROFILE=full   that notebook with its longest runs, in some ten minutes, under build/full/"
 	@echo "make new NAME=my_experiment  a notebook of your own from the template, with FROM=lending another model than its own"
 	@echo "make check NAME=...          its environment alone, checked in seconds; make my_experiment runs the whole"
 	@echo "make forget NAME=...         take back what it has put into figures/own/"

@@ -341,7 +341,7 @@ GOOD = {
     "companion.Output.claim": (
         companion.Output("test").claim, {"statement": "a number", "measured": 1.0, "stated": 1, "source": "paper"}
     ),
-    "companion.open": (companion.open, {"notebook": "test", "quick": {}}),
+    "companion.open": (companion.open, {"notebook": "test", "quick": {}, "full": {}}),
     "companion.read_published": (companion.read_published, {"name": "07_summary_results"}),
     "companion.show_table": (companion.show_table, {"table": TABLE, "default": "{:.1f}"}),
     "figures.shades": (figures.shades, {"name": "PePG", "count": 3}),
@@ -501,7 +501,7 @@ KINDS = {
     "ranked": "count", "rows": "count", "columns": "count", "table": "table", "figure": "figure", "axes": "axes",
     "names": "sequence", "steps": "sequence", "regularizations": "numbers >= 0", "gammas": "gammas", "operator": "operator",
     "index": "index", "action": "action", "options": "options", "stated": "stated", "measured": "measured", "axis": "axis",
-    "low": "real", "high": "real", "budgets": "budgets", "interval": "interval", "quick": "quick", "transitions": "sequence",
+    "low": "real", "high": "real", "budgets": "budgets", "interval": "interval", "quick": "quick", "full": "quick", "transitions": "sequence",
     "n_parameters": "count", "features": "array", "parameters": "array", "gradient": "array",
 }  # fmt: skip
 # Where an argument means something else than its name elsewhere
@@ -594,7 +594,7 @@ CALLS = list(cases())
 
 def accepted(argument, default, bad):
     """Whether a value of the list is no mistake here: the argument's own default, or an empty choice where none is a choice."""
-    return bad is None is default or isinstance(bad, (list, dict)) and len(bad) == 0 and argument in ("options", "quick")
+    return bad is None is default or isinstance(bad, (list, dict)) and len(bad) == 0 and argument in ("options", "quick", "full")
 
 
 @pytest.fixture

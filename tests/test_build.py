@@ -77,20 +77,20 @@ def test_what_vanished_notebooks_published_goes(pair):
     assert set(json.loads((pair / "figures" / "own" / "manifest.json").read_text())) == {"first_a.csv"}
 
 
-def test_quick_parameters_and_claims(tmp_path, capsys):
+def test_parameters_and_claims_by_profile(tmp_path, capsys):
     write(tmp_path, "first", "pass")
     notebook = nbformat.read(tmp_path / "notebooks" / "first.ipynb", as_version=4)
     notebook.cells[0].source += "\nseeds = 20"
     notebook.cells[1].source = (
-        "from pepg import companion\nout = companion.open('first', quick={'seeds': 3})\nout.claim('seeds', seeds, 20)"
+        "from pepg import companion\nout = companion.open('first', quick={'seeds': 3}, full={'seeds': 90})\nout.claim('seeds', seeds, 20)"
     )
     nbformat.write(notebook, tmp_path / "notebooks" / "first.ipynb")
-    for profile, row in (("paper", "seeds,20,20.00,True,measured"), ("quick", "seeds,20,3.00,False,measured")):
+    for profile, seeds in {"paper": 20, "quick": 3, "full": 90}.items():
         assert build.main(["--profile", profile], root=tmp_path) == 0
         place = Notebook("first", profile, tmp_path)
-        assert (place.published / "first_claims.csv").read_text().splitlines()[1] == row
+        assert (place.published / "first_claims.csv").read_text().splitlines()[1] == f"seeds,20,{seeds:.2f},{seeds == 20},measured"
         entry = json.loads(place.manifest.read_text())["first_claims.csv"]
-        assert entry["parameters"] == {"profile": profile, "seeds": 20 if profile == "paper" else 3}
+        assert entry["parameters"] == {"profile": profile, "seeds": seeds}
     notebook.cells[1].source = notebook.cells[1].source.replace(", 20)", ", 21)")
     nbformat.write(notebook, tmp_path / "notebooks" / "first.ipynb")
     assert build.main([], root=tmp_path) == 1

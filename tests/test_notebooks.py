@@ -75,11 +75,11 @@ def test_no_function_is_defined_in_two_notebooks():
 
 @each
 def test_parameters_are_written_once(name):
-    """`companion.open` reads them; it names the notebook, and in `quick` only what the parameters cell assigns."""
+    """`companion.open` reads them; it names the notebook, and in `quick` and `full` only what the parameters cell assigns."""
     code = sources(name, "code")
     opened = [node for source in code for node in ast.walk(ast.parse(source)) if _calls(node, "open")]
     assert [call.args[0].value for call in opened] == [name]
-    quick = [keyword.value for keyword in opened[0].keywords if keyword.arg == "quick"]
+    quick = [keyword.value for keyword in opened[0].keywords if keyword.arg in ("quick", "full")]
     names = {target.id for node in ast.parse(code[0]).body for target in ast.walk(node) if isinstance(target, ast.Name)}
     assert {key.value for keys in quick for key in keys.keys} <= names
 

@@ -142,13 +142,6 @@ def chosen(grids, values):
     return best
 
 
-def edge_gain(grids, values):
-    """The most that a choice at an edge of its grid gains over the middle; `values` as in :func:`chosen`."""
-    best, tried = chosen(grids, values), one_at_a_time(grids)
-    at_edge = [{**tried[0], name: best[name]} for name, grid in grids.items() if best[name] in (grid[0], grid[-1])]
-    return max((values[tried.index(options)] - values[0] for options in at_edge), default=0.0)
-
-
 def said(options):
     """Parameters as text."""
     return ", ".join(f"{name} {value:g}" for name, value in options.items())

@@ -31,7 +31,7 @@ SHORT = 1e-4  # of a step in the parameters, its longest entry: the curvature of
 
 
 def sampled_pepg(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.8,
     entropy=0.02, response="exact", exploration=0.0, policies=None, parameters=None,
 ):
     r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, pool, ascend in the logits.
@@ -76,7 +76,7 @@ def sampled_pepg(
 
 
 def sampled_policy_gradient(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.5,
+    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.8,
     entropy=0.02, policies=None, parameters=None,
 ):
     """:func:`sampled_pepg` without the environment's part of the gradient: the same stages, the second with its entropy bonus."""

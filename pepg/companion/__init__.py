@@ -17,24 +17,27 @@ from .output import Output, read_published, show_table
 __all__ = ["Output", "figures", "open", "read_published", "show_table"]
 
 
-def open(notebook, quick=None):
+def open(notebook, quick=None, full=None):
     """Begin a notebook: the companion's style is set, its parameters are recorded, and its :class:`Output` returned.
 
     Its parameters are what the caller's namespace holds by now: every name with a plain value, as assigned in the cell
-    tagged `parameters`. In the quick profile those that `quick` names take its values first.
+    tagged `parameters`. In the quick profile those that `quick` names take its values first, in the full one those of `full`:
+    what takes too long to be run with all the rest.
 
-    Raises ValueError for a `quick` that names no parameter, or a profile that is neither "paper" nor "quick".
+    Raises ValueError for a `quick` or `full` that names no parameter, or a profile that is none of "paper", "quick" and "full".
     """
-    if quick is not None:
-        check_instance("quick", quick, dict, "a dict {parameter: value}")
+    profiles = {name: {} if values is None else values for name, values in (("quick", quick), ("full", full))}
+    for name, values in profiles.items():
+        check_instance(name, values, dict, "a dict {parameter: value}")
     namespace = inspect.currentframe().f_back.f_globals
     parameters = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
-    unknown = set(quick or {}) - set(parameters)
-    if unknown:
-        raise ValueError(f"quick: expected names of parameters ({', '.join(parameters)}), got {', '.join(sorted(unknown))}")
-    if parameters.get("profile") == "quick":
-        parameters |= quick or {}
-        namespace.update(quick or {})
+    for name, values in profiles.items():
+        unknown = set(values) - set(parameters)
+        if unknown:
+            raise ValueError(f"{name}: expected names of parameters ({', '.join(parameters)}), got {', '.join(sorted(unknown))}")
+    chosen = profiles.get(parameters.get("profile"), {})
+    parameters |= chosen
+    namespace.update(chosen)
     figures.use_style()
     return Output(notebook, **parameters)
 

@@ -22,7 +22,7 @@ from .platform import fingerprint
 
 _ABOVE = Path(__file__).resolve().parent.parent.parent
 PROJECT = _ABOVE if (_ABOVE / "notebooks").is_dir() else Path.cwd()  # an installed package writes where it is called
-PROFILES = ("paper", "quick")
+PROFILES = ("paper", "quick", "full")
 OWN = "own"  # the folder, in figures/, of what a reader's own notebooks publish
 TO_BOUNDS = [[1, 0, -1, 0], [0, 1, 0, -1], [0, 0, 1, 0], [0, 0, 0, 1]]  # from a box's corners to its corner, width and height
 
@@ -31,7 +31,7 @@ class Output:
     """Where one notebook saves its figures, their data, its tables and its claims.
 
     notebook : its name, which starts every file name
-    parameters : the setting of the run, for the manifest; `profile` is "paper" or "quick"
+    parameters : the setting of the run, for the manifest; `profile` is "paper", "quick" or "full"
 
     The folder is that of the environment variable PEPG_OUTPUT, which `make` sets, and build/interactive/ where a reader
     runs the notebook by hand; `make figures` publishes to figures/ once the whole notebook has run.
@@ -85,7 +85,7 @@ class Output:
 
         source : where the statement comes from: "paper", "released code", "derived" or, by default, "measured" here
 
-        Raises AssertionError with both numbers where it does not hold in the paper profile; the quick one only records it.
+        Raises AssertionError with both numbers where it does not hold in the paper profile; the others only record it.
         """
         claim = claims.check(statement, measured, stated, source)
         self._claims[statement] = asdict(claim)
