@@ -78,7 +78,7 @@ def main(arguments=None):
         return 1
     publish(site, stored.companion(PROJECT))
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-    print(f"{site / 'index.html'}: {sum(1 for _ in site.rglob('*.html'))} pages, {size / 2**20:.1f} MB")
+    print(f"{site / 'index.html'}: {sum(1 for _ in site.rglob('*.html'))} pages, {size / 1e6:.1f} MB")
     return 0
 
 

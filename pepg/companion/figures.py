@@ -66,7 +66,7 @@ def use_style():
         {
             "figure.figsize": (4.6, 3.2),
             "figure.dpi": 110,
-            "savefig.dpi": 160,
+            "savefig.dpi": 144,  # three pixels for two of a page
             "figure.constrained_layout.use": True,
             "font.size": 9.0,
             "axes.titlesize": 9.5,
