@@ -468,6 +468,45 @@ def test_seeds_draw_other_followers():
     assert not changed[0].any() and not changed[:, 0].any() and changed[-1, -1] == 0 and changed[1:, 1:].mean() > 0.2
 
 
+def test_several_seeds_are_worlds_side_by_side():
+    """Bit for bit what each is alone: MDPs, agent 2, both gradients, and an ascent; one policy is deployed in all of them."""
+    seeds = [None, 0, 3]
+    env, alone = pepg.Gridworld(n_followers=4, seed=seeds), [pepg.Gridworld(n_followers=4, seed=seed) for seed in seeds]
+    assert env.lead == (3,) and alone[0].lead == () and pepg.Gridworld(n_followers=1, seed=range(1)).lead == (1,)
+    policies = env.random_policies(range(6), 1.0).reshape(2, 3, 64, 4)
+    weights = np.random.default_rng(0).normal(size=(2, 3, 64, 4, 64))
+    mdp, agent_two = env.respond(policies), env.agent_two(policies)
+    gradient, bent = pepg.performative_gradient(env, policies), env.transition_gradient(policies, weights)
+    one = env.respond(env.uniform_policy())
+    runs = pepg.algorithms.pepg(env, policy=policies, iterations=8)
+    for i, world in enumerate(alone):
+        np.testing.assert_array_equal(env.follower_grids[i], world.follower_grids)
+        np.testing.assert_array_equal(mdp.P[:, i], world.respond(policies[:, i]).P)
+        np.testing.assert_array_equal(mdp.r[:, i], world.respond(policies[:, i]).r)
+        np.testing.assert_array_equal(agent_two[:, i], world.agent_two(policies[:, i]))
+        np.testing.assert_array_equal(gradient[:, i], pepg.performative_gradient(world, policies[:, i]))
+        np.testing.assert_array_equal(bent[:, i], world.transition_gradient(policies[:, i], weights[:, i]))
+        np.testing.assert_array_equal(one.P[i], world.respond(env.uniform_policy()).P)
+        np.testing.assert_allclose(runs.values[:, :, i], pepg.algorithms.pepg(world, policy=policies[:, i], iterations=8).values, rtol=1e-12)
+    assert np.abs(mdp.P[:, 1] - mdp.P[:, 2]).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"seed": []}, "seed: expected at least one"),
+        ({"seed": [0, -1]}, "seed: expected a whole number >= 0"),
+        ({"seed": [0, 1], "grid": pepg.random_grid(23, 23, 0)}, "seed: expected one seed on a grid of more than 500 cells"),
+    ],
+)
+def test_errors_of_several_seeds(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pepg.Gridworld(**arguments)
+    with pytest.raises(ValueError, match="policy: expected leading axes that broadcast with .3,., those of the worlds"):
+        env = pepg.Gridworld(n_followers=1, seed=[0, 1, 2])
+        env.respond(env.random_policies(range(2)))
+
+
 @pytest.mark.parametrize("seed", [-1, 0.5, "1", np.nan])
 def test_seed_errors(seed):
     with pytest.raises(ValueError, match="seed: expected a whole number >= 0"):

@@ -37,36 +37,30 @@ def claim_difference(out, what, interval, stated, verdict):
 
 
 class SideBySide(pepg.PeMDP):
-    """Several environments of one size as one: of n of them, the i-th policy of those along the leading axis meets number i modulo n."""
+    """n worlds along an axis as one without: of the policies along the leading axis the i-th meets world i modulo n, as runs from samples do."""
 
-    def __init__(self, envs):
-        self.envs = envs
-        one = envs[0]
-        self.n_states, self.n_actions, self.gamma, self.rho = one.n_states, one.n_actions, one.gamma, one.rho
+    def __init__(self, env):
+        self.env = env
+        self.n_states, self.n_actions, self.gamma, self.rho = env.n_states, env.n_actions, env.gamma, env.rho
 
-    def _each(self, function, *arrays):
-        n = len(self.envs)
-        found = [function(env, *(array[i::n] for array in arrays)) for i, env in enumerate(self.envs)]
-        order = np.arange(len(arrays[0])).reshape(-1, n).T.ravel().argsort()
-        return [np.concatenate(parts)[order] for parts in zip(*found)]
+    def _by_world(self, array):
+        return array.reshape(-1, *self.env.lead, *array.shape[1:])
 
     def respond(self, policy):
-        def answer(env, policy):
-            mdp = env.respond(policy)
-            return mdp.P, mdp.r
-
-        P, r = self._each(answer, policy)
-        return pepg.MDP(P, r, self.gamma, self.rho, self.envs[0].goal)
+        mdp = self.env.respond(self._by_world(policy))
+        P, r = (array.reshape(-1, *array.shape[2:]) for array in (mdp.P, mdp.r))
+        return pepg.MDP(P, r, self.gamma, self.rho, mdp.terminal)
 
     def response_gradient(self, policy, occupancy, value):
-        return self._each(lambda env, *arrays: (env.response_gradient(*arrays),), policy, occupancy, value)[0]
+        gradient = self.env.response_gradient(*map(self._by_world, (policy, occupancy, value)))
+        return gradient.reshape(policy.shape)
 
 
 def world(setting, draws):
     """The gridworld of a setting (ε, β, followers): of the paper's followers where `draws` is None, or one for each of `draws`."""
     if draws is None:
         return pepg.Gridworld(*setting)
-    return SideBySide([pepg.Gridworld(*setting, seed=draw) for draw in draws])
+    return SideBySide(pepg.Gridworld(*setting, seed=list(draws)))
 
 
 def both_starts(setting, seeds):

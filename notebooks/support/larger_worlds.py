@@ -10,6 +10,7 @@ import pepg
 from pepg import figures, theory
 
 BENCH = Path(__file__).resolve().parent.parent / "data" / "larger_worlds_bench.csv"
+LONG = BENCH.with_name("larger_worlds_full.csv")
 KINDS = {"dense": (":", "s"), "sparse": ("-", "o")}
 OPERATIONS = {"value": figures.COLORS["reference"], "gradient": figures.COLORS["PePG"], "RPO step": figures.COLORS["RPO"]}
 

@@ -1,11 +1,14 @@
 """For notebook 17: ascents and recipes from many starts, the path between two optima, and its figures."""
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 import pepg
 from pepg import algorithms, figures
+from pepg.experiments import parallel
 
 KINDS = {  # of starts, with their colours
     "near-uniform": figures.COLORS["PePG"],
@@ -16,17 +19,30 @@ KINDS = {  # of starts, with their colours
 RECIPES = ("search", "best of 5", "stages")
 HUES = {"search": figures.COLORS["PePG"], "best of 5": figures.COLORS["reference"], "stages": "black"}
 PAPERS = "paper's"  # the draw of the followers in the released program
+AT_ONCE = 4  # draws side by side: a search has 54 starts in each
 
 
 def world(setting, draw=PAPERS):
-    """The gridworld of a setting (ε, followers, β) and a draw of the followers: PAPERS, or a whole number."""
+    """The gridworld of a setting (ε, followers, β) and a draw of the followers: PAPERS or a whole number; several with a list of draws."""
     eps, n_followers, beta = setting
-    return pepg.Gridworld(eps=eps, n_followers=n_followers, beta=beta, seed=None if draw == PAPERS else int(draw))
+    seeds = [None if one == PAPERS else int(one) for one in (draw if isinstance(draw, list) else [draw])]
+    return pepg.Gridworld(eps=eps, n_followers=n_followers, beta=beta, seed=seeds if isinstance(draw, list) else seeds[0])
 
 
 def worlds(settings, draws):
     """[(setting, draw)], each setting on each draw; at ε = 0 no cell is redrawn, and all draws are one world."""
     return [(setting, draw) for setting in settings for draw in draws if setting[0] > 0.0 or draw == PAPERS]
+
+
+def on_each(function, cases, **options):
+    """{case: what `function` finds there} for cases (setting, draw); the draws of a setting go to it as a list, some at a time."""
+    parts = []
+    for setting in dict.fromkeys(setting for setting, _ in cases):
+        draws = [draw for one, draw in cases if one == setting]
+        parts += [(setting, draws[i : i + AT_ONCE]) for i in range(0, len(draws), AT_ONCE)]
+    results = parallel(partial(function, **options), parts)
+    found = {(setting, draw): one for (setting, draws), part in zip(parts, results) for draw, one in zip(draws, part)}
+    return {case: found[case] for case in cases}
 
 
 def label(setting):
@@ -109,17 +125,23 @@ def stages(env, deployments, policy=None):
 
 
 def of_recipes(case, deployments, recipes=RECIPES):
-    """[(recipe, value, policy)] of one gridworld. case : (setting, draw)"""
+    """[(recipe, value, policy)] for each of some draws. case : (setting, [draw])"""
     env = world(*case)
     by_name = {"search": search, "best of 5": lambda env, n: best_of(env, n, 5), "stages": stages}
-    return [(name, *by_name[name](env, deployments)) for name in recipes]
+    return by_draw((name, *by_name[name](env, deployments)) for name in recipes)
+
+
+def by_draw(found):
+    """(name, values, policies) over draws as a list for each draw of (name, value, policy)."""
+    return list(zip(*([(name, *one) for one in zip(values, policies)] for name, values, policies in found)))
 
 
 def one_ascent(case, iterations):
-    """[(recipe, value, policy)] of one ascent from the ε-greedy policy, and one from the uniform one. case : (setting, draw)"""
+    """[(recipe, value, policy)] of one ascent from the ε-greedy policy, and one from the uniform one, for each draw. case : (setting, [draw])"""
     env = world(*case)
-    run = algorithms.pepg(env, policy=np.stack([env.epsilon_greedy_policy(0.1), env.uniform_policy()]), iterations=iterations)
-    return [(f"one ascent, {start}", *found) for start, *found in zip(("ε-greedy", "uniform"), *best_met(run))]
+    starts = np.stack([env.epsilon_greedy_policy(0.1), env.uniform_policy()])[:, None]
+    run = algorithms.pepg(env, policy=starts, iterations=iterations)
+    return by_draw((f"one ascent, {start}", *found) for start, *found in zip(("ε-greedy", "uniform"), *best_met(run)))
 
 
 def from_other_starts(setting, deployments, count):

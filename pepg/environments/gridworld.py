@@ -28,6 +28,7 @@ of its branches have the same derivative. One that does not is a kink of the res
 one element of the generalised gradient there (of each follower's value function, in Clarke's sense).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,7 +36,18 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse import csr_array, issparse
 
-from ..arguments import check_array, check_count, check_finite, check_gamma, check_non_negative, check_real, check_seed, check_share, check_size
+from ..arguments import (
+    check_array,
+    check_count,
+    check_finite,
+    check_gamma,
+    check_leading,
+    check_non_negative,
+    check_real,
+    check_seed,
+    check_share,
+    check_size,
+)
 from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, check_sparse_weights, first_best, softmax
 from . import large_grid
 
@@ -125,7 +137,8 @@ class Gridworld(PeMDP):
     cost : what agent 2 pays for an intervention (agent 1 is not charged)
     grid : 2-D entry rewards whose last cell, the goal, holds the largest; the 8x8 grid of the paper by default (others: :func:`random_grid`)
     seed : which followers are drawn. None: those of the released program, follower k from ``numpy.random.default_rng(k)``; a whole
-        number >= 0: follower k from the k-th child of that ``SeedSequence``, so that draws with different seeds are independent
+        number >= 0: follower k from the k-th child of that ``SeedSequence``, so that draws with different seeds are independent. A
+        sequence of these is as many worlds side by side, whose policies and MDPs have an axis for it: ``lead`` = (len(seed),)
 
     The states are the cells, row by row; the actions left, right, up, down (a move off the grid stays in place). rho is
     uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
@@ -144,7 +157,7 @@ class Gridworld(PeMDP):
     gamma: float = 0.9
     cost: float = 0.05
     grid: np.ndarray | None = None
-    seed: int | None = None
+    seed: int | Sequence | None = None
     _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
     _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' best actions
 
@@ -160,10 +173,20 @@ class Gridworld(PeMDP):
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         check_size("n_followers", self.n_followers * self.grid.size, "cells of the followers' grids")
-        if self.seed is not None:
-            object.__setattr__(self, "seed", check_seed("seed", self.seed))
+        several = isinstance(self.seed, (list, tuple, range, np.ndarray))
+        seeds = list(self.seed) if several else [self.seed]
+        seeds = [None if seed is None else check_seed("seed", seed) for seed in seeds]
+        if not seeds or several and self._large:
+            worlds = f"one seed on a grid of more than {LARGE} cells" if seeds else "at least one"
+            raise ValueError(f"seed: expected {worlds}, got {self.seed!r}")
+        check_size("seed", len(seeds) * self.n_followers * self.grid.size, "cells of the followers' grids")
+        object.__setattr__(self, "seed", tuple(seeds) if several else seeds[0])
 
     # The board
+
+    @property
+    def lead(self):
+        return (len(self.seed),) if isinstance(self.seed, tuple) else ()
 
     @property
     def n_states(self):
@@ -197,11 +220,16 @@ class Gridworld(PeMDP):
 
     @cached_property
     def follower_grids(self):
-        """The followers' perturbed rewards, (K, rows, columns)."""
+        """The followers' perturbed rewards, (K, rows, columns); with several seeds (worlds, K, rows, columns)."""
+        if self.lead:
+            return np.stack([self._follower_grids(seed) for seed in self.seed])
+        return self._follower_grids(self.seed)
+
+    def _follower_grids(self, seed):
         goal_reward = self.grid[-1, -1]
         choices = np.unique(self.grid[self.grid != goal_reward])
         grids = np.repeat(self.grid[None], self.n_followers, axis=0)
-        seeds = range(self.n_followers) if self.seed is None else np.random.SeedSequence(self.seed).spawn(self.n_followers)
+        seeds = range(self.n_followers) if seed is None else np.random.SeedSequence(seed).spawn(self.n_followers)
         for grid, seed in zip(grids, seeds):
             rng = np.random.default_rng(seed)
             redrawn = rng.random(grid.shape) <= self.eps
@@ -216,8 +244,8 @@ class Gridworld(PeMDP):
 
     @cached_property
     def _follower_entry(self):
-        """Each follower's reward for each move, (A, K, S)."""
-        grids = self.follower_grids.reshape(self.n_followers, -1)
+        """Each follower's reward for each move, (A, K, S); with several seeds those of each world in turn."""
+        grids = self.follower_grids.reshape(-1, self.n_states)
         return np.ascontiguousarray(np.moveaxis(grids[:, self.next_state], -1, 0))
 
     @cached_property
@@ -268,8 +296,8 @@ class Gridworld(PeMDP):
 
         The row of the goal means nothing.
         """
-        sigma = np.moveaxis(self._response(policy).sigma, 0, -1)
-        return sigma.reshape(np.shape(policy)[:-1] + (NONE + 1,))
+        response = self._response(policy)
+        return np.moveaxis(response.sigma, 0, -1).reshape(response.policy.shape[:-1] + (NONE + 1,))
 
     def response_gradient(self, policy, occupancy, value):
         response = self._response(policy)
@@ -322,7 +350,9 @@ class Gridworld(PeMDP):
         last = self._last[0] if self._last else None
         if last is not None and np.array_equal(last.policy, policy):
             return last
-        policy = self.check_policy(policy).copy()
+        policy = self.check_policy(policy)
+        lead = check_leading("policy", policy.shape[:-2], self.lead, "the worlds")
+        policy = np.broadcast_to(policy, lead + policy.shape[-2:]).copy()
         if self._large:
             response = self._large_response(policy)
             self._last[:] = [response]
@@ -375,7 +405,7 @@ class Gridworld(PeMDP):
             todo = group
             for _ in range(MAX_IMPROVEMENTS):
                 now, move = action[todo], moves[:, todo // self.n_followers, 0]
-                entry = self._follower_entry[:, todo % self.n_followers]
+                entry = self._follower_entry[:, todo % self._follower_entry.shape[1]]
                 weight = np.where(now == NONE, move, now == np.arange(NONE)[:, None, None]) * self._alive
                 reward = (weight * entry).sum(axis=0) - self.cost * ((now != NONE) & self._alive)
                 value = systems.solve(todo, weight, reward)
