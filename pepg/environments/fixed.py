@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import check_finite
 from ..mdp import MDP, PeMDP
@@ -16,19 +17,19 @@ class FixedMoves(PeMDP):
     mdp: MDP
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.mdp.n_states
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return self.mdp.n_actions
 
     @property
-    def gamma(self):
+    def gamma(self) -> float:
         return self.mdp.gamma
 
     @property
-    def rho(self):
+    def rho(self) -> np.ndarray:
         return self.mdp.rho
 
     def _with_rewards(self, r):
@@ -36,7 +37,7 @@ class FixedMoves(PeMDP):
         mdp = self.mdp
         return MDP(np.broadcast_to(mdp.P, r.shape[:-2] + mdp.P.shape), r, mdp.gamma, mdp.rho, mdp.terminal)
 
-    def transition_gradient(self, policy, weights):
+    def transition_gradient(self, policy: ArrayLike, weights: ArrayLike) -> np.ndarray:
         """0: the transitions do not respond."""
         check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
         return np.zeros(np.broadcast_shapes(self.check_policy(policy).shape, np.shape(weights)[:-1]))

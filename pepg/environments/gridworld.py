@@ -32,8 +32,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import lapack
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, issparse, sparray
 
 from ..arguments import check_array, check_count, check_finite, check_gamma, check_non_negative, check_real, check_seed, check_share, check_size
 from ..mdp import MAX_IMPROVEMENTS, MDP, TIE, PeMDP, best_response, check_sparse_weights, first_best, softmax
@@ -62,7 +63,7 @@ def default_grid():
     return np.array([[_LEGEND[cell] for cell in row] for row in _DEFAULT_MAP.split()])
 
 
-def random_grid(rows, columns, seed):
+def random_grid(rows: int, columns: int, seed: int) -> np.ndarray:
     """Entry rewards of a grid like the paper's in any size, (rows, columns), drawn from a whole number `seed`.
 
     As on the 8x8 grid every cell of the first row and column costs 0.01 and the last cell, the goal, pays 1. The others are drawn
@@ -166,26 +167,26 @@ class Gridworld(PeMDP):
     # The board
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.grid.size
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return len(MOVES)
 
     @property
-    def goal(self):
+    def goal(self) -> int:
         """The terminal state."""
         return self.n_states - 1
 
     @cached_property
-    def rho(self):
+    def rho(self) -> np.ndarray:
         rows, columns = np.indices(self.grid.shape)
         border = ((rows == 0) | (columns == 0)).ravel()
         return border / border.sum()
 
     @cached_property
-    def next_state(self):
+    def next_state(self) -> np.ndarray:
         """The cell that each move enters, (S, 4)."""
         n_rows, n_columns = self.grid.shape
         row, column = np.divmod(np.arange(self.n_states), n_columns)
@@ -196,7 +197,7 @@ class Gridworld(PeMDP):
         return np.stack([left, right, up, down], axis=1)
 
     @cached_property
-    def follower_grids(self):
+    def follower_grids(self) -> np.ndarray:
         """The followers' perturbed rewards, (K, rows, columns)."""
         goal_reward = self.grid[-1, -1]
         choices = np.unique(self.grid[self.grid != goal_reward])
@@ -230,7 +231,7 @@ class Gridworld(PeMDP):
         index = np.arange(NONE * self.n_states)
         return csr_array((np.ones(index.size), (index, self.next_state.T.ravel())), (index.size, self.n_states))
 
-    def epsilon_greedy_policy(self, epsilon=0.1):
+    def epsilon_greedy_policy(self, epsilon: float = 0.1) -> np.ndarray:
         """1 - epsilon on the best move where there is no agent 2, the rest spread evenly over the other three.
 
         "Best" on this grid's own rewards; the first of left, right, up, down where several are.
@@ -256,14 +257,14 @@ class Gridworld(PeMDP):
 
     # The response
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         r"""Deploy `policy` (..., S, A): agent 2 answers, and agent 1 lives in the :class:`MDP` of that answer.
 
         Raises ValueError for a policy that is none, RuntimeError if a follower's policy iteration does not end.
         """
         return self._response(policy).mdp
 
-    def agent_two(self, policy):
+    def agent_two(self, policy: ArrayLike) -> np.ndarray:
         """Agent 2's answer to `policy`, (..., S, 5): the probabilities of forcing left, right, up, down, and of none.
 
         The row of the goal means nothing.
@@ -271,7 +272,7 @@ class Gridworld(PeMDP):
         sigma = np.moveaxis(self._response(policy).sigma, 0, -1)
         return sigma.reshape(np.shape(policy)[:-1] + (NONE + 1,))
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         response = self._response(policy)
         shape = response.policy.shape
         n, n_states = response.sigma.shape[1:]
@@ -284,7 +285,7 @@ class Gridworld(PeMDP):
         by_action = np.concatenate([occupancy.sum(axis=0) * worth, (occupancy * worth).sum(axis=0)[None]])
         return self._through_followers(response, by_action)
 
-    def transition_gradient(self, policy, weights):
+    def transition_gradient(self, policy: ArrayLike, weights: ArrayLike | sparray) -> np.ndarray:
         response = self._response(policy)
         if issparse(weights):
             return self._through_followers(response, self._by_action(check_sparse_weights(weights, self).tocsr()))
