@@ -22,6 +22,7 @@ suppress_warnings = ["myst.header"]  # a notebook may skip a level of headings
 
 # Docstrings as they are written; members are listed by the pages themselves.
 autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 140  # a longer one has a line for each of its arguments
 
 # Everything from this machine: no font, script or style comes from elsewhere.
 mathjax_path = "mathjax/tex-svg-full.js"

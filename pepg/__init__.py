@@ -1,6 +1,7 @@
 """Performative policy gradient, exact: performative MDPs, their values, their gradients and the algorithms."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from . import algorithms, data, policies, theory
 from .algorithms import Run
@@ -20,6 +21,13 @@ from .environments import (
 from .mdp import MDP, PeMDP, best_response, softmax
 from .performative import deploy, performative_gradient, performative_value, policy_gradient
 from .theory import certificate
+
+if TYPE_CHECKING:  # the names of _LATER
+    from . import companion as companion
+    from . import experiments as experiments
+    from .companion import figures as figures
+    from .companion.comparison import compare as compare
+    from .environments import gymnasium as gymnasium
 
 trajectories = data
 

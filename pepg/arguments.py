@@ -4,12 +4,15 @@ the argument, the first offence, what was expected and what came.
 
 import re
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
 
 ROW_SUM_TOLERANCE = 1e-8
 MOST = 10**9  # steps, coefficients and counts above this are slips, whose results are rounding or fill any memory
+Numbers = float | np.ndarray  # one, or one for each of the leading axes
+Seeds = int | Sequence[int] | np.ndarray | None  # one, one for each of the runs side by side, or none
 KINDS = {"b": "truth values", "c": "complex numbers", "U": "text", "S": "text", "M": "dates", "m": "times", "O": "objects"}
 
 

@@ -9,14 +9,17 @@ Notation: :math:`P_\pi(s'|s) = \sum_a \pi(a|s) P(s'|s,a)`, and the value of :mat
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, eye_array, issparse
+from numpy.typing import ArrayLike
+from scipy.sparse import csc_array, csr_array, eye_array, issparse, sparray
 from scipy.sparse.linalg import splu
 from scipy.special import xlogy
 
 from .arguments import (
+    Numbers,
     check_array,
     check_distributions,
     check_finite,
@@ -37,7 +40,7 @@ TIE = 1e-12  # action values this close, relative to their scale, are equal
 MAX_IMPROVEMENTS = 1000  # of a policy iteration, which needs a handful
 
 
-def softmax(logits):
+def softmax(logits: ArrayLike) -> np.ndarray:
     r"""The policy :math:`\pi(a|s) \propto e^{\theta(s,a)}` of logits (..., S, A); one of :math:`-\infty` is never taken."""
     logits = check_array("logits", logits)
     if not (logits.ndim and logits.size):
@@ -121,15 +124,15 @@ class MDP:
         return self.__dict__ | {"_factored": []}  # SuperLU's factors are neither copied nor sent to another process
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.P.shape[-1]
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return self.r.shape[-1]
 
     @property
-    def sparse(self):
+    def sparse(self) -> bool:
         """Whether P is a ``scipy.sparse`` array (S A, S)."""
         return issparse(self.P)
 
@@ -143,7 +146,7 @@ class MDP:
         if array.ndim > axes:
             raise ValueError(f"{name}: expected no leading axes, as P is sparse, got shape {array.shape}")
 
-    def check_policy(self, policy):
+    def check_policy(self, policy: ArrayLike) -> np.ndarray:
         """`policy` as an array (..., S, A), or a ValueError."""
         policy = check_policy(policy, self.n_states, self.n_actions)
         if self.sparse:
@@ -173,7 +176,7 @@ class MDP:
         self._factored[:] = [policy.copy(), factors]
         return factors
 
-    def backup(self, value):
+    def backup(self, value: ArrayLike) -> np.ndarray:
         r"""The action values that state values promise: :math:`r(s,a) + \gamma \sum_{s'} P(s'|s,a) V(s')`.
 
         (..., S) to (..., S, A); 0 at a terminal state.
@@ -187,7 +190,7 @@ class MDP:
         action_value[..., self.terminal, :] = 0.0
         return action_value
 
-    def value(self, policy, entropy=0.0):
+    def value(self, policy: ArrayLike, entropy: ArrayLike = 0.0) -> np.ndarray:
         r""":math:`V^\pi` (..., S): the expected sum of :math:`\gamma^t (r_t - \lambda \log \pi(a_t|s_t))`.
 
         `entropy` is :math:`\lambda \ge 0`, a number or one for each of the leading axes; one linear solve (theory: R4 for :math:`\lambda > 0`).
@@ -202,16 +205,16 @@ class MDP:
             return self._factors(policy).solve(reward)
         return np.linalg.solve(self._system(policy), reward[..., None])[..., 0]
 
-    def action_value(self, policy):
+    def action_value(self, policy: ArrayLike) -> np.ndarray:
         r""":math:`Q^\pi(s,a) = r(s,a) + \gamma \sum_{s'} P(s'|s,a) V^\pi(s')`, shape (..., S, A)."""
         return self.backup(self.value(policy))
 
-    def advantage(self, policy):
+    def advantage(self, policy: ArrayLike) -> np.ndarray:
         r""":math:`A^\pi = Q^\pi - V^\pi`, shape (..., S, A); its mean under :math:`\pi` is 0 in every state."""
         value = self.value(policy)
         return self.backup(value) - value[..., None]
 
-    def occupancy(self, policy):
+    def occupancy(self, policy: ArrayLike) -> np.ndarray:
         r"""Discounted visits :math:`d(s,a) = \sum_t \gamma^t \Pr(s_t = s, a_t = a)` from rho, shape (..., S, A).
 
         Not normalised: without terminal states it sums to :math:`1/(1-\gamma)`.
@@ -227,7 +230,7 @@ class MDP:
         visits[..., self.terminal] = 0.0
         return visits[..., None] * policy
 
-    def expected_return(self, policy):
+    def expected_return(self, policy: ArrayLike) -> Numbers:
         r""":math:`V^\pi(\rho) = \sum_s \rho(s) V^\pi(s)`: a float, or an array of the leading axes."""
         return (self.value(policy) * self.rho).sum(axis=-1)[()]
 
@@ -238,7 +241,7 @@ def first_best(action_value, axis=-1):
     return (action_value >= best - TIE * (1.0 + np.abs(best))).argmax(axis=axis)
 
 
-def best_response(mdp):
+def best_response(mdp: MDP) -> np.ndarray:
     """A policy (..., S, A) that is optimal in `mdp`, by policy iteration: deterministic, the first action of each tie.
 
     Raises ValueError for what is no MDP, RuntimeError if the iteration does not end.
@@ -266,7 +269,7 @@ class PeMDP(ABC):
     its leading axes: its MDPs, and the policies that it answers, then have them.
     """
 
-    lead = ()
+    lead: tuple[int, ...] = ()
 
     n_states: int
     n_actions: int
@@ -274,11 +277,11 @@ class PeMDP(ABC):
     rho: np.ndarray
 
     @abstractmethod
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         r"""Deploy `policy` (..., S, A): the :class:`MDP` :math:`M(\pi) = (P_\pi, r_\pi, \gamma, \rho)`."""
 
     @abstractmethod
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         r"""How the MDP bends with the policy, seen through `occupancy` (..., S, A) and `value` (..., S).
 
         The gradient in :math:`\pi`, shape (..., S, A), of
@@ -289,7 +292,7 @@ class PeMDP(ABC):
         something: a policy moves along the simplex.
         """
 
-    def transition_gradient(self, policy, weights):
+    def transition_gradient(self, policy: ArrayLike, weights: ArrayLike | sparray) -> np.ndarray:
         r"""The gradient in π, (..., S, A), of :math:`\sum_{s,a,s'} C(s,a,s') P_\pi(s'|s,a)` with the `weights` C held fixed.
 
         policy (..., S, A) · weights (..., S, A, S), or for one policy a ``scipy.sparse`` array (S A, S). With :math:`R(d, V)` for
@@ -333,15 +336,15 @@ class PeMDP(ABC):
         settings = ", ".join(f"{name}={x:g}" for name, x in numbers.items() if isinstance(x, (int, float, np.number)))
         return f"{type(self).__name__}({settings}): {self.n_states} states, {self.n_actions} actions"
 
-    def check_policy(self, policy, name="policy"):
+    def check_policy(self, policy: ArrayLike, name: str = "policy") -> np.ndarray:
         """`policy` as an array (..., S, A), or a ValueError that names the first offence; `name` is what the caller calls it."""
         return check_policy(policy, self.n_states, self.n_actions, name)
 
-    def uniform_policy(self):
+    def uniform_policy(self) -> np.ndarray:
         """Every action equally often, (S, A)."""
         return np.full((self.n_states, self.n_actions), 1.0 / self.n_actions)
 
-    def random_policies(self, seeds, scale=0.1):
+    def random_policies(self, seeds: Iterable[int | np.random.SeedSequence], scale: float = 0.1) -> np.ndarray:
         r"""Softmax policies of logits drawn from N(0, scale²), one per seed: (len(seeds), S, A).
 
         `seeds` are integers or ``numpy.random.SeedSequence``; with the default scale the policies are near uniform.

@@ -15,10 +15,11 @@ Here :math:`Q = r + \gamma P V` for the V that contains the entropy bonus. Every
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
-from .arguments import check_array
-from .mdp import MDP, check_entropy, check_env, to_logits
+from .arguments import Numbers, check_array
+from .mdp import MDP, PeMDP, check_entropy, check_env, to_logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,24 +37,24 @@ class Deployment:
     entropy: float | np.ndarray
 
     @property
-    def expected_return(self):
+    def expected_return(self) -> Numbers:
         r""":math:`V^\pi_\pi(\rho)` without the entropy bonus, as :math:`\langle d, r_\pi \rangle`: (...)."""
         return (self.occupancy * self.mdp.r).sum(axis=(-1, -2))
 
     @property
-    def entropy_pull(self):
+    def entropy_pull(self) -> np.ndarray:
         r"""How much of a logit the entropy bonus takes back per unit of step in the policy: :math:`\lambda d(s)`, (..., S, 1)."""
         return np.asarray(self.entropy)[..., None, None] * self.occupancy.sum(axis=-1, keepdims=True)
 
     @property
-    def policy_part(self):
+    def policy_part(self) -> np.ndarray:
         """The gradient in the logits as if the environment stood still, (..., S, A)."""
         advantage = self.mdp.backup(self.value) - self.value[..., None]
         visits = self.occupancy.sum(axis=-1, keepdims=True)
         return self.occupancy * advantage - np.asarray(self.entropy)[..., None, None] * visits * xlogy(self.policy, self.policy)
 
     @property
-    def policy_slope(self):
+    def policy_slope(self) -> np.ndarray:
         r"""The same as a gradient in the policy, up to a constant in each state: :math:`d(s) (A(s,a) - \lambda \log \pi(a|s))`, (..., S, A).
 
         The logarithm counts as 0 where an action is never taken: a softmax has no derivative there.
@@ -62,14 +63,14 @@ class Deployment:
         surprise = np.asarray(self.entropy)[..., None, None] * np.log(np.where(self.policy > 0.0, self.policy, 1.0))
         return self.occupancy.sum(axis=-1, keepdims=True) * (advantage - surprise)
 
-    def environment_part(self, env):
+    def environment_part(self, env: PeMDP) -> np.ndarray:
         """The gradient in the logits through the response of `env`, (..., S, A).
 
         Raises ValueError where the environment's gradient has another shape, or an entry that is not finite.
         """
         return to_logits(self.policy, self.environment_slope(env))
 
-    def environment_slope(self, env):
+    def environment_slope(self, env: PeMDP) -> np.ndarray:
         """The same as a gradient in the policy, up to a constant in each state, (..., S, A)."""
         name = f"the response_gradient of {type(check_env(env)).__name__}"
         gradient = check_array(name, env.response_gradient(self.policy, self.occupancy, self.value))
@@ -78,7 +79,7 @@ class Deployment:
         return _all_finite(gradient, "response_gradient", env)
 
 
-def deploy(env, policy, entropy=0.0):
+def deploy(env: PeMDP, policy: ArrayLike, entropy: ArrayLike = 0.0) -> Deployment:
     """Deploy `policy` in `env` and evaluate it there: one response and two linear solves.
 
     `entropy` is one coefficient, or one for each of the leading axes (...).
@@ -122,7 +123,7 @@ def _all_finite(array, what, env):
     return array
 
 
-def performative_value(env, policy, entropy=0.0):
+def performative_value(env: PeMDP, policy: ArrayLike, entropy: ArrayLike = 0.0) -> Numbers:
     r""":math:`V^\pi_\pi(\rho)`, the expected return of `policy` in the environment that it brings about.
 
     With `entropy` = λ > 0 the value of :math:`r - \lambda \log \pi` (theory: R4). A float for a policy (S, A), an
@@ -134,13 +135,13 @@ def performative_value(env, policy, entropy=0.0):
     return (_all_finite(mdp._value(policy, entropy), "value", env) * mdp.rho).sum(axis=-1)[()]
 
 
-def performative_gradient(env, policy, entropy=0.0):
+def performative_gradient(env: PeMDP, policy: ArrayLike, entropy: ArrayLike = 0.0) -> np.ndarray:
     r"""The exact gradient of :func:`performative_value` in the logits of a tabular softmax, (..., S, A)."""
     deployment = deploy(env, policy, entropy)
     return deployment.policy_part + deployment.environment_part(env)
 
 
-def policy_gradient(env, policy, entropy=0.0):
+def policy_gradient(env: PeMDP, policy: ArrayLike, entropy: ArrayLike = 0.0) -> np.ndarray:
     r"""The same without the environment's part: the policy gradient in M(π) held fixed, (..., S, A).
 
     A policy that ascending it converges to from finite logits is performatively stable (theory: R8).

@@ -11,13 +11,14 @@ the algorithms that take `policies` ascend in :math:`\theta`. Parameters broadca
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import autograd.numpy as anp
 import numpy as np
 from autograd import make_vjp
 from autograd.extend import Box
+from numpy.typing import ArrayLike
 
 from .arguments import (
     check_array,
@@ -32,7 +33,8 @@ from .arguments import (
     check_sequence,
     check_size,
 )
-from .mdp import softmax, to_logits
+from .mdp import PeMDP, softmax, to_logits
+from .performative import Deployment
 
 __all__ = ["FunctionPolicy", "LogLinear", "PolicyClass", "Tabular"]
 
@@ -53,40 +55,40 @@ class PolicyClass(ABC):
     shape: tuple
 
     @abstractmethod
-    def policy(self, parameters):
+    def policy(self, parameters: ArrayLike) -> np.ndarray:
         r""":math:`\pi_\theta` for parameters ``(..., *shape)``, as (..., S, A)."""
 
     @abstractmethod
-    def pullback(self, parameters, gradient):
+    def pullback(self, parameters: ArrayLike, gradient: ArrayLike) -> np.ndarray:
         r""":math:`J_\theta^\top G` for a gradient G in the policy (..., S, A): the gradient in θ, ``(..., *shape)``.
 
         Of G only the differences within a row mean something, since a policy moves along the simplex.
         """
 
-    def policy_part(self, parameters, here):
+    def policy_part(self, parameters: ArrayLike, here: Deployment) -> np.ndarray:
         r"""The policy's part of the performative gradient, in θ; `here` is the :class:`pepg.performative.Deployment` of :math:`\pi_\theta`."""
         return self.pullback(parameters, here.policy_slope)
 
-    def environment_part(self, parameters, here, env):
+    def environment_part(self, parameters: ArrayLike, here: Deployment, env: PeMDP) -> np.ndarray:
         """The environment's part of it, in θ."""
         return self.pullback(parameters, here.environment_slope(env))
 
-    def gradient(self, parameters, here, env):
+    def gradient(self, parameters: ArrayLike, here: Deployment, env: PeMDP) -> np.ndarray:
         """The performative gradient in θ, both parts together."""
         return self.pullback(parameters, here.policy_slope + here.environment_slope(env))
 
-    def random_parameters(self, seeds, scale=0.1):
+    def random_parameters(self, seeds: Iterable[int | np.random.SeedSequence], scale: float = 0.1) -> np.ndarray:
         r"""Parameters drawn from N(0, scale²), one draw a seed: ``(len(seeds), *shape)``. `seeds` as in ``PeMDP.random_policies``."""
         scale = check_non_negative("scale", scale)
         seeds = check_sequence("seeds", seeds, "whole numbers")
         seeds = [seed if isinstance(seed, np.random.SeedSequence) else check_seed("seeds", seed) for seed in seeds]
         return np.array([np.random.default_rng(seed).normal(0.0, scale, self.shape) for seed in seeds])
 
-    def check_parameters(self, parameters, name="parameters"):
+    def check_parameters(self, parameters: ArrayLike, name: str = "parameters") -> np.ndarray:
         """`parameters` as finite floats ``(..., *shape)``, or a ValueError; `name` is what the caller calls them."""
         return check_finite(name, parameters, self.shape)
 
-    def check_gradient(self, gradient, lead):
+    def check_gradient(self, gradient: ArrayLike, lead: tuple[int, ...]) -> np.ndarray:
         """`gradient` as finite floats ``(*lead, S, A)``, or a ValueError."""
         gradient = check_finite("gradient", gradient, (self.n_states, self.n_actions))
         if gradient.shape[:-2] != lead:
@@ -100,20 +102,20 @@ class _Softmax(PolicyClass):
     The parts of a gradient come in the logits, where the mean of an advantage is 0 already and nothing has to be subtracted.
     """
 
-    def policy(self, parameters):
+    def policy(self, parameters: ArrayLike) -> np.ndarray:
         return softmax(self.logits(parameters))
 
-    def pullback(self, parameters, gradient):
+    def pullback(self, parameters: ArrayLike, gradient: ArrayLike) -> np.ndarray:
         policy = self.policy(parameters)
         return self.from_logits(to_logits(policy, self.check_gradient(gradient, policy.shape[:-2])))
 
-    def policy_part(self, parameters, here):
+    def policy_part(self, parameters: ArrayLike, here: Deployment) -> np.ndarray:
         return self.from_logits(here.policy_part)
 
-    def environment_part(self, parameters, here, env):
+    def environment_part(self, parameters: ArrayLike, here: Deployment, env: PeMDP) -> np.ndarray:
         return self.from_logits(here.environment_part(env))
 
-    def gradient(self, parameters, here, env):
+    def gradient(self, parameters: ArrayLike, here: Deployment, env: PeMDP) -> np.ndarray:
         return self.from_logits(here.policy_part + here.environment_part(env))
 
 
@@ -133,10 +135,10 @@ class Tabular(_Softmax):
         check_size("n_states", self.n_states * self.n_actions, "entries of a policy")
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         return self.n_states, self.n_actions
 
-    def check_parameters(self, parameters, name="parameters"):
+    def check_parameters(self, parameters: ArrayLike, name: str = "parameters") -> np.ndarray:
         """`parameters` as floats (..., S, A), finite or −∞ and in each row one that is finite, or a ValueError."""
         parameters = check_array(name, parameters)
         check_finite(name, np.where(parameters == -np.inf, 0.0, parameters), self.shape)
@@ -144,11 +146,11 @@ class Tabular(_Softmax):
             raise ValueError(f"{name}: expected in each row one that is finite, but there is a row of −∞ only")
         return parameters
 
-    def logits(self, parameters):
+    def logits(self, parameters: ArrayLike) -> np.ndarray:
         """θ itself."""
         return self.check_parameters(parameters)
 
-    def from_logits(self, gradient):
+    def from_logits(self, gradient: ArrayLike) -> np.ndarray:
         """A gradient in the logits (..., S, A), which is one in θ."""
         return check_finite("gradient", gradient, self.shape)
 
@@ -172,27 +174,27 @@ class LogLinear(_Softmax):
         object.__setattr__(self, "features", features)
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.features.shape[-3]
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return self.features.shape[-2]
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         return self.features.shape[-1:]
 
     def __repr__(self):
         return f"LogLinear: {self.n_states} states, {self.n_actions} actions, {self.shape[0]} features"
 
-    def logits(self, parameters):
+    def logits(self, parameters: ArrayLike) -> np.ndarray:
         r""":math:`\theta \cdot \phi`, (..., S, A)."""
         parameters = self.check_parameters(parameters)
         check_leading("parameters", parameters.shape[:-1], self.features.shape[:-3], "the features")
         return (self.features @ parameters[..., None, :, None])[..., 0]
 
-    def from_logits(self, gradient):
+    def from_logits(self, gradient: ArrayLike) -> np.ndarray:
         """A gradient in the logits (..., S, A), carried to θ: (..., k)."""
         gradient = check_finite("gradient", gradient, (self.n_states, self.n_actions))
         check_leading("gradient", gradient.shape[:-2], self.features.shape[:-3], "the features")
@@ -246,10 +248,10 @@ class FunctionPolicy(PolicyClass):
             )
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int]:
         return (self.n_parameters,)
 
-    def policy(self, parameters):
+    def policy(self, parameters: ArrayLike) -> np.ndarray:
         parameters = self.check_parameters(parameters)
         lead = parameters.shape[:-1]
         policies = np.empty((*lead, self.n_states, self.n_actions))
@@ -257,7 +259,7 @@ class FunctionPolicy(PolicyClass):
             policies[index] = self._checked(self.function(parameters[index].copy()))
         return policies
 
-    def pullback(self, parameters, gradient):
+    def pullback(self, parameters: ArrayLike, gradient: ArrayLike) -> np.ndarray:
         parameters = self.check_parameters(parameters)
         gradient = self.check_gradient(gradient, parameters.shape[:-1])
         carried = np.empty(parameters.shape)

@@ -1,20 +1,24 @@
 """The book before it is built: every public name has an example that runs, every claim a cell, every number of its pages a claim."""
 
 import doctest
+import inspect
 import json
 import os
 import re
 import shutil
+import typing
 from pathlib import Path
 
+import distributed
 import matplotlib as mpl
 import pandas as pd
 import pytest
 from test_notebooks import NOTEBOOKS, decimals, parameters, stated
 from test_notebooks import claims as stored_claims
 
+import pepg
 from book import charts, pages, reference, stored
-from book.docstrings import _without_substitutions, listed
+from book.docstrings import _escaped, _without_substitutions, listed
 
 PROJECT = Path(__file__).resolve().parent.parent
 COMPANION = stored.companion(PROJECT)
@@ -48,6 +52,36 @@ def test_every_public_name_is_documented():
     assert [f"{namespace}.{name}" for namespace, name, value in PUBLIC if not (value.__doc__ or "").strip()] == []
 
 
+def _signatures(name, value):
+    """(name, function) of a function; of a class those of its constructor, methods and properties, inherited ones of the package included."""
+    if inspect.isfunction(value):
+        yield name, value
+        return
+    for kind in value.__mro__:
+        for member, found in vars(kind).items() if kind.__module__.startswith("pepg") else ():
+            function = getattr(found, "fget", None) or getattr(found, "func", None) or getattr(found, "__func__", found)
+            if inspect.isfunction(function) and (member in ("__init__", "__call__") or not member.startswith("_")):
+                yield f"{name}.{member}", function
+
+
+def test_every_public_signature_has_hints_that_resolve():
+    """And those of what public functions return."""
+    imported_when_asked_for = {"pd": pd, "Client": distributed.Client}
+    values = {value: f"{namespace}.{name}" for namespace, name, value in PUBLIC}
+    todo, lacking = list(values), []
+    for value in todo:
+        for name, function in _signatures(values[value], value):
+            hints = typing.get_type_hints(function, localns=imported_when_asked_for)
+            lacking += [f"{name}: {part}" for part in {*inspect.signature(function).parameters, "return"} - {"self", *hints}]
+            given = hints.get("return")
+            if inspect.isclass(given) and given.__module__.startswith("pepg") and given not in values:
+                values[given] = given.__qualname__
+                todo.append(given)
+    assert lacking == []
+    assert {"Deployment", "EnvironmentReport"} < set(values.values())
+    assert (Path(pepg.__file__).parent / "py.typed").exists()
+
+
 def test_examples_are_of_public_names():
     given = {(path.stem, name) for path in reference.EXAMPLES.glob("*.txt") for name in reference.examples(path.stem)[1]}
     assert given <= {(namespace, name) for namespace, name, _ in PUBLIC}
@@ -60,6 +94,8 @@ def test_items_of_a_docstring_become_a_list():
         "", "Raises nothing.",
     ]
     assert listed(["Parameters", "----------", "P : transitions"]) == [".. rubric:: Parameters", "", "", "``P``", "    transitions"]
+    displayed = ["a |b|", "", ".. math:: |x|", "    = |y|", "", "and |c|"]
+    assert _escaped(displayed) == [r"a \|b\|", *displayed[1:5], r"and \|c\|"]
     assert _without_substitutions("a |b| of `|c|` and :math:`|d|`") == r"a \|b\| of `|c|` and :math:`|d|`"
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy.sparse import csr_array
 from worlds import mdps, random_policy
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "notebooks"))
@@ -60,6 +62,8 @@ def test_its_gradient_is_the_policy_gradient_at_twice_the_cost(world):
 def test_transitions_do_not_respond():
     env, weights = pepg.Crowding(), np.random.default_rng(0).normal(size=(64, 4, 64))
     assert not env.transition_gradient(env.uniform_policy(), weights).any()
+    sparse = csr_array(np.reshape(weights, (-1, env.n_states)))
+    assert_array_equal(env.transition_gradient(env.uniform_policy(), sparse), np.zeros((env.n_states, env.n_actions)))
     slow = pepg.PeMDP.transition_gradient(env, env.uniform_policy(), weights)
     np.testing.assert_allclose(slow - slow.mean(axis=1, keepdims=True), 0.0, atol=1e-8)
 

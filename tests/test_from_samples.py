@@ -1325,3 +1325,17 @@ def test_any_response_that_observes_is_asked():
     one, other = (PEPG(env, response=response, **arguments) for response in (told, "exact"))
     assert_array_equal(one.policies, other.policies)
     assert told.seen == 6 and told.gradients == 3
+
+
+def test_learned_models_say_how_many_they_are_and_when_they_know_nothing():
+    env = small()
+    arguments = env.gamma, env.rho, env.n_actions
+    assert LearnedResponse(*arguments, lead=(3,)).lead == SteeringResponse(*arguments, lead=(3,)).lead == (3,)
+    with pytest.raises(ValueError, match="SteeringResponse: expected a deployment to be observed before it responds"):
+        SteeringResponse(*arguments).respond(env.uniform_policy())
+
+
+def test_an_empirical_mdp_of_lists():
+    mdp, counts = empirical_mdp(([0, 0, 1], [0, 1, 0], [1.0, 2.0, 3.0], [1, 1, 0]), 0.5, [1.0, 0.0], 2)
+    assert_array_equal(counts, [[1, 1], [1, 0]])
+    assert_array_equal(mdp.r, [[1.0, 2.0], [3.0, 0.0]])

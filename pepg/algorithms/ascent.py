@@ -1,12 +1,13 @@
 """Exact ascent, in the logits of a tabular softmax or the parameters of other policies: with the environment's part of the gradient, and without."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from ..arguments import check_count, check_finite, check_non_negative, check_positive
-from ..mdp import softmax
+from ..arguments import Numbers, Seeds, check_count, check_finite, check_non_negative, check_positive
+from ..mdp import PeMDP, softmax
 from ..performative import deploy
-from ..policies import Tabular
+from ..policies import PolicyClass, Tabular
 from .run import Iterate, Run, repeat, starting_policy, warn_if_deterministic
 
 NOISE = 1e-12  # an advantage below this share of the largest value is rounding, and has no sign
@@ -48,10 +49,10 @@ class _Rprop:
 class Adam:
     """Adam (Kingma & Ba 2015; averages of 0.9 and 0.99), for gradients with noise."""
 
-    def __init__(self, size):
+    def __init__(self, size: float) -> None:
         self.size, self.mean, self.square, self.count = check_positive("size", size), 0.0, 0.0, 0
 
-    def __call__(self, gradient):
+    def __call__(self, gradient: np.ndarray) -> np.ndarray:
         self.count += 1
         self.mean = 0.9 * self.mean + 0.1 * gradient
         self.square = 0.99 * self.square + 0.01 * gradient**2
@@ -87,10 +88,10 @@ class Mirror:
 
     longest = 2.0  # logits in one step
 
-    def __init__(self, size):
+    def __init__(self, size: float) -> None:
         self.size = check_positive("size", size)
 
-    def __call__(self, gradient, policy, pull=0.0):
+    def __call__(self, gradient: np.ndarray, policy: np.ndarray, pull: Numbers = 0.0) -> np.ndarray:
         """The step in the logits (..., S, A), for a gradient in them; `pull` (..., S, 1) or 0 is that of the bonus in the gradient."""
         slope = np.divide(gradient, policy, out=np.zeros_like(gradient), where=policy > 0.0)
         return np.clip(self.size * slope / (1.0 + self.size * pull), -self.longest, self.longest)
@@ -230,7 +231,10 @@ def _searched(env, iterations):
     return search.run()
 
 
-def pepg(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0, policies=None, parameters=None):
+def pepg(
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 300, seed: Seeds = None, step_size: float | Mirror | None = None,
+    entropy: ArrayLike = 0.0, policies: PolicyClass | None = None, parameters: ArrayLike | None = None,
+) -> Run:
     r"""Performative policy gradient: exact ascent of :math:`V^\pi_\pi(\rho)` in the logits of a tabular softmax.
 
     **From a start**, `policy` or `seed`: :math:`\theta_{t+1} = \theta_t + \eta \nabla_\theta
@@ -269,6 +273,9 @@ def pepg(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy
     return _ascend("pepg", env, True, policy, iterations, seed, step_size, entropy, policies, parameters)
 
 
-def policy_gradient(env, *, policy=None, iterations=300, seed=None, step_size=None, entropy=0.0, policies=None, parameters=None):
+def policy_gradient(
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 300, seed: Seeds = None, step_size: float | Mirror | None = None,
+    entropy: ArrayLike = 0.0, policies: PolicyClass | None = None, parameters: ArrayLike | None = None,
+) -> Run:
     """Policy gradient that ignores the response: one plain ascent of :func:`pepg` without the environment's part."""
     return _ascend("policy_gradient", env, False, policy, iterations, seed, step_size, entropy, policies, parameters)

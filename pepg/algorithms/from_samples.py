@@ -8,17 +8,19 @@ it is alone; together they take half the time or less in the gridworld.
 """
 
 from copy import copy
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..arguments import check_count, check_non_negative, check_number, check_positive, described
+from ..arguments import Seeds, check_count, check_non_negative, check_number, check_positive, described
 from ..data import LearnedResponse, PooledModel, advantages, empirical_mdp, returns, temporal_differences, with_entropy_bonus
 from ..mdp import MDP, PeMDP
 from ..performative import Deployment
-from ..policies import Tabular
+from ..policies import PolicyClass, Tabular
 from .ascent import Adam, Mirror, check_mirror
 from .retraining import closest_occupancy, policy_of_occupancy
-from .run import Field, Iterate, drawn, repeat, starting_policy, warn_if_deterministic
+from .run import Field, Iterate, Run, drawn, repeat, starting_policy, warn_if_deterministic
 
 RESPONSES = ("exact", "learned")
 WINDOW = 10  # deployments over which gains and values are averaged
@@ -31,9 +33,11 @@ SHORT = 1e-4  # of a step in the parameters, its longest entry: the curvature of
 
 
 def sampled_pepg(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.8,
-    entropy=0.02, response="exact", exploration=0.0, policies=None, parameters=None,
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 100, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    step_size: float | Mirror | Adam = 1.0, memory: float = 0.95, warm_up: float = 0.8, entropy: float = 0.02,
+    response: Literal["exact", "learned"] | PeMDP = "exact", exploration: float = 0.0, policies: PolicyClass | None = None,
+    parameters: ArrayLike | None = None,
+) -> Run:
     r"""Performative policy gradient from samples (arXiv 2512.20576): deploy, pool, ascend in the logits.
 
     Each iteration deploys the policy once. The transitions join those of all deployments before in a :class:`PooledModel`, whose weight
@@ -76,9 +80,10 @@ def sampled_pepg(
 
 
 def sampled_policy_gradient(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, step_size=1.0, memory=0.95, warm_up=0.8,
-    entropy=0.02, policies=None, parameters=None,
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 100, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    step_size: float | Mirror | Adam = 1.0, memory: float = 0.95, warm_up: float = 0.8, entropy: float = 0.02, policies: PolicyClass | None = None,
+    parameters: ArrayLike | None = None,
+) -> Run:
     """:func:`sampled_pepg` without the environment's part of the gradient: the same stages, the second with its entropy bonus."""
     iterate, field = _placed(env, policy, policies, parameters, seed, trajectories, horizon)
     return _ascend("sampled_policy_gradient", env, field, iterate, iterations, step_size, memory, warm_up, entropy, None)
@@ -248,8 +253,9 @@ class HeldOut:
 
 
 def repeated_policy_optimization_fs(
-    env, *, policy=None, iterations=100, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 100, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    regularization: float = 0.1, coverage: float = 10.0, w: float = 1.0,
+) -> Run:
     r"""RPO from finite samples (RPO-FS): the regularised problem in the MDP that the last deployment's data suggest.
 
     With averages :math:`\hat P, \hat r` over the transitions and the occupancy :math:`\hat d` in that MDP of the actions in the
@@ -269,9 +275,9 @@ def repeated_policy_optimization_fs(
 
 
 def delayed_repeated_retraining(
-    env, *, policy=None, iterations=33, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0,
-    k=3,
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 33, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    regularization: float = 0.1, coverage: float = 10.0, w: float = 1.0, k: int = 3,
+) -> Run:
     r"""Delayed repeated retraining (DRR): deploy a policy `k` times, then retrain on the data of the last time.
 
     An iteration is one retraining, as in :func:`repeated_policy_optimization_fs`, and takes k deployments: in a gradually shifting
@@ -284,9 +290,9 @@ def delayed_repeated_retraining(
 
 
 def mixed_delayed_repeated_retraining(
-    env, *, policy=None, iterations=33, seed=None, trajectories=30, horizon=200, regularization=0.1, coverage=10.0, w=1.0,
-    k=3, v=1.1,
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 33, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    regularization: float = 0.1, coverage: float = 10.0, w: float = 1.0, k: int = 3, v: float = 1.1,
+) -> Run:
     r"""Mixed delayed repeated retraining (MDRR): deploy a policy `k` times, then retrain on a mixture of the data.
 
     Deployment :math:`t = 1, \dots, k` has weight :math:`w_t = \frac{v-1}{v^k-1} v^{t-1}`, `v` > 1. Transitions are taken newest first,
@@ -345,9 +351,9 @@ def mixed(newest_first, shares):
 
 
 def zeroth_order_frank_wolfe(
-    env, *, policy=None, iterations=10, seed=None, trajectories=30, horizon=200, directions=5, perturbation=0.01, floor=0.02,
-    step_size=0.2, entropy=0.0,
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 10, seed: Seeds = None, trajectories: int = 30, horizon: int = 200,
+    directions: int = 5, perturbation: float = 0.01, floor: float = 0.02, step_size: float = 0.2, entropy: float = 0.0,
+) -> Run:
     r"""Zeroth-order Frank-Wolfe (0-FW): the performative gradient from values of perturbed policies alone.
 
     On the policies with every entry at least `floor` = Δ, and with `directions` = N, `perturbation` = δ < Δ and estimates

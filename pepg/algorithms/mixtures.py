@@ -1,13 +1,14 @@
 """Mixtures of policies: what retraining can promise where no single policy is stable."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..arguments import check_positive
-from ..mdp import softmax
-from .run import repeat, starting_policy
+from ..arguments import Seeds, check_positive
+from ..mdp import PeMDP, softmax
+from .run import Run, repeat, starting_policy
 
 
-def hedge(env, *, policy=None, iterations=300, seed=None, step_size=1.0):
+def hedge(env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 300, seed: Seeds = None, step_size: float = 1.0) -> Run:
     r"""Hedge in every state, on the advantages weighted by the visits; its answer is the mixture of all that it deploys.
 
     .. math:: \pi_{t+1}(a|s) \propto \pi_0(a|s) \exp\Big( \eta_t(s) \sum_{k \le t} d_k(s) A_k(s,a) \Big), \qquad

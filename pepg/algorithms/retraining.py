@@ -1,12 +1,13 @@
 """Retraining in the space of occupancies, until nothing changes: RPO, RGA and the QP that they solve."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csc_array, eye_array, kron
 
-from ..arguments import check_array, check_finite, check_instance, check_leading, check_non_negative, check_non_negatives, check_positive
-from ..mdp import MDP
+from ..arguments import Seeds, check_array, check_finite, check_instance, check_leading, check_non_negative, check_non_negatives, check_positive
+from ..mdp import MDP, PeMDP
 from ..quadratic import QP_TOLERANCE, solve_quadratic
-from .run import repeat, starting_policy
+from .run import Run, repeat, starting_policy
 
 SPARSE_TOLERANCE = 1e-10  # in place of QP_TOLERANCE, which rounding does not let thousands of states reach; leaves d an error of 1e-8
 NO_OCCUPANCY = 1e-6  # a state visited less than this, the error of d, leaves a policy nothing to be read from
@@ -88,7 +89,9 @@ def policy_of_occupancy(occupancy):
     return np.where(seen, occupancy / np.where(seen, visits, 1.0), 1.0 / occupancy.shape[-1])
 
 
-def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None, regularization=0.1):
+def repeated_policy_optimization(
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 100, seed: Seeds = None, regularization: float = 0.1,
+) -> Run:
     r"""Repeated policy optimisation (RPO): solve the regularised problem in the environment of the last policy.
 
     :math:`d_{t+1} = \arg\max_d \langle d, r_t \rangle - \frac{\lambda}{2} \|d\|_2^2` over the flow polytope of
@@ -107,8 +110,8 @@ def repeated_policy_optimization(env, *, policy=None, iterations=100, seed=None,
 
 
 def repeated_gradient_ascent(
-    env, *, policy=None, iterations=100, seed=None, step_size=1.0, regularization=0.1
-):
+    env: PeMDP, *, policy: ArrayLike | None = None, iterations: int = 100, seed: Seeds = None, step_size: float = 1.0, regularization: float = 0.1,
+) -> Run:
     r"""Repeated gradient ascent (RGA): one projected gradient step of the regularised problem per deployment.
 
     :math:`d_{t+1}` is the projection of :math:`(1 - \eta\lambda) d_t + \eta r_t` on the flow polytope of

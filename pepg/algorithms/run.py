@@ -59,7 +59,7 @@ class Run:
         return f"Run: {side}{shape[-2]} states, {shape[-1]} actions, {made}, {mean} {ends}"
 
     @property
-    def policy(self):
+    def policy(self) -> np.ndarray:
         """The last policy, (..., S, A)."""
         return self.policies[-1]
 

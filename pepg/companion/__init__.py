@@ -1,6 +1,7 @@
 """What the notebooks and make need: one style, figures with their data, claims, and the runner."""
 
 import inspect
+from typing import Any
 
 try:
     import IPython  # noqa: F401
@@ -17,7 +18,7 @@ from .output import Output, read_published, show_table
 __all__ = ["Output", "figures", "open", "read_published", "show_table"]
 
 
-def open(notebook, quick=None, full=None):
+def open(notebook: str, quick: dict[str, Any] | None = None, full: dict[str, Any] | None = None) -> Output:
     """Begin a notebook: the companion's style is set, its parameters are recorded, and its :class:`Output` returned.
 
     Its parameters are what the caller's namespace holds by now: every name with a plain value, as assigned in the cell

@@ -1,10 +1,13 @@
 """One call that compares: every algorithm that applies on an environment, two figures, a table and a verdict."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..algorithms import sampled_policy_gradient
 from ..arguments import check_choice, check_instance, check_non_negative, check_seed, check_sequence, described
@@ -41,14 +44,14 @@ class Comparison:
     def __str__(self):
         return f"{self.table().to_string(index=False, float_format='{:.5g}'.format)}\n\n{self.verdict}"
 
-    def curves(self, scale=1.0):
+    def curves(self, scale: float = 1.0) -> pd.DataFrame:
         """The values, times `scale`, over deployments as tidy curves: mean and 95 % interval over the seeds, a row a point."""
         return pd.concat(
             figures.curves(run.deployments, scale * run.values, "deployments", knows=knows, algorithm=name)
             for (knows, name), run in self.runs.items()
         )
 
-    def table(self, scale=1.0):
+    def table(self, scale: float = 1.0) -> pd.DataFrame:
         """Where each algorithm ends: mean and 95 % interval over the seeds, and the mean of the best on the way."""
         rows = []
         for (knows, name), run in self.runs.items():
@@ -60,7 +63,7 @@ class Comparison:
         return pd.DataFrame(rows, columns=columns)
 
     @cached_property
-    def ends(self):
+    def ends(self) -> dict[str, np.ndarray]:
         """The policies at which stable and optimal are shown, {name: (S, A)}: PG's and PePG's best ends over the seeds."""
 
         def best(run):  # of ends that are equal up to rounding the first
@@ -68,37 +71,37 @@ class Comparison:
 
         return {STABLE: best(self.runs[EXACT, "PG"]), OPTIMAL: best(self.runs[EXACT, "PePG"])}
 
-    def policies(self, states=None, actions=None):
+    def policies(self, states: Iterable[str] | None = None, actions: Iterable[str] | None = None) -> pd.DataFrame:
         """What both `ends` do in each state and are worth, promised and delivered: the data of :func:`figures.stable_and_optimal`."""
         states = [f"state {s}" for s in range(self.env.n_states)] if states is None else states
         actions = [f"action {a}" for a in range(self.env.n_actions)] if actions is None else actions
         values = {name: promised_and_delivered(self.env, policy) for name, policy in self.ends.items()}
         return figures.policy_table(values, self.ends, states, actions)
 
-    def figures(self, states=None, actions=None):
+    def figures(self, states: Iterable[str] | None = None, actions: Iterable[str] | None = None) -> tuple[Figure, Figure]:
         """The two standard figures: values over deployments, and what the stable and the optimal policy do and are worth."""
         figures.use_style()
         return figures.learning_curves(self.curves()), figures.stable_and_optimal(self.policies(states, actions))
 
     @cached_property
-    def gain(self):
+    def gain(self) -> tuple[float, float, float]:
         """PePG's ends less PG's, start by start: mean and the ends of its 95 % interval over the seeds."""
         return paired_difference(self.runs[EXACT, "PePG"].values[-1], self.runs[EXACT, "PG"].values[-1])
 
     @cached_property
-    def span(self):
+    def span(self) -> float:
         """The range of values: the best less the worst of all policies that the exact algorithms deployed."""
         values = np.concatenate([run.values.ravel() for (knows, _), run in self.runs.items() if knows == EXACT])
         return float(np.ptp(values))
 
     @cached_property
-    def reached(self):
+    def reached(self) -> int:
         """From how many starts PePG ends at the best value that any exact algorithm ends at, up to a hundredth of the range."""
         best = max(run.values[-1].max() for (knows, _), run in self.runs.items() if knows == EXACT)
         return int((self.runs[EXACT, "PePG"].values[-1] >= best - LITTLE * self.span).sum())
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """Whether stable and optimal differ here, by how much, and who reaches what: in words."""
         difference = self.runs[EXACT, "PePG"].values[-1] - self.runs[EXACT, "PG"].values[-1]
         n, (mean, low, high) = len(self.seeds), self.gain
@@ -167,9 +170,10 @@ def _check_ascent(env, ascent):
 
 
 def compare(
-    env, seeds=range(20), *, iterations=100, deployments=60, trajectories=30, horizon=None, regularizations=None,
-    tuning_seeds=range(1000, 1004), ascent=None, jobs=1,
-):
+    env: PeMDP, seeds: Iterable[int] = range(20), *, iterations: int = 100, deployments: int = 60, trajectories: int = 30, horizon: int | None = None,
+    regularizations: Iterable[float] | None = None, tuning_seeds: Iterable[int] = range(1000, 1004), ascent: dict[str, Any] | None = None,
+    jobs: int | None = 1,
+) -> Comparison:
     r"""Compare every algorithm that applies on `env`, each at its best: a :class:`Comparison`.
 
     Exact, with the environment's answer known: PePG, PG, RPO and RGA. From trajectories alone: PePG, with the response known and

@@ -1,6 +1,8 @@
 """One style for every figure of the companion, and the figures that more than one notebook draws."""
 
+from collections.abc import Iterable, Mapping
 from textwrap import fill
+from typing import Any, Literal
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -10,8 +12,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, is_color_like
+from matplotlib.figure import Figure
+from matplotlib.typing import ColorType, LineStyleType
+from numpy.typing import ArrayLike
 
 from ..arguments import (
+    Numbers,
     check_choice,
     check_count,
     check_finite,
@@ -58,7 +64,7 @@ LINES = {
 }
 
 
-def use_style():
+def use_style() -> None:
     """Set the companion's style for every figure drawn from here on, from the library's defaults and not a user's matplotlibrc."""
     mpl.rcdefaults()
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
@@ -88,7 +94,7 @@ def use_style():
     )
 
 
-def shades(name, count):
+def shades(name: str, count: int) -> list[tuple[float, float, float]]:
     """`count` shades of an algorithm's colour, light to dark, for one algorithm under several settings."""
     count = check_count("count", count)
     if not is_color_like(COLORS.get(check_text("name", name), name)):
@@ -96,7 +102,7 @@ def shades(name, count):
     return sns.light_palette(COLORS.get(name, name), n_colors=count + 2)[2:]
 
 
-def curves(x, samples, x_name="iteration", **labels):
+def curves(x: ArrayLike, samples: ArrayLike, x_name: str = "iteration", **labels: Any) -> pd.DataFrame:
     """A tidy table of curves: one row per point, with mean, low and high over the last axis of `samples` (T, seeds)."""
     check_vector("x", x)
     samples = check_finite("samples", samples, ())
@@ -107,7 +113,10 @@ def curves(x, samples, x_name="iteration", **labels):
     return pd.DataFrame({**labels, x_name: x, "mean": mean, "low": low, "high": high})
 
 
-def draw_curve(axes, table, name, x="iteration", label=None, color=None, linestyle=None):
+def draw_curve(
+    axes: Axes, table: pd.DataFrame, name: str, x: str = "iteration", label: str | None = None, color: ColorType | None = None,
+    linestyle: LineStyleType | None = None,
+) -> None:
     """Draw one algorithm's curve with its band from the rows of :func:`curves`."""
     check_instance("axes", axes, Axes, "matplotlib Axes"), check_text("x", x)
     check_table("table", table, (x, "mean", "low", "high"))
@@ -123,7 +132,7 @@ def draw_curve(axes, table, name, x="iteration", label=None, color=None, linesty
 CELL = 0.125  # of a decade: the width of the cells in which `count_sides` counts
 
 
-def count_sides(left, right, low, high, **labels):
+def count_sides(left: ArrayLike, right: ArrayLike, low: float, high: float, **labels: Any) -> pd.DataFrame:
     r"""Both sides of a bound as counts, the data of :func:`both_sides`: one row per cell that holds an instance.
 
     left, right : (n,), the two sides, positive · low, high : the decades that are kept apart; what lies outside
@@ -141,7 +150,7 @@ def count_sides(left, right, low, high, **labels):
     return pd.DataFrame({**labels, "log10 right from": edges[i], "log10 left from": edges[j], "instances": counts[i, j]})
 
 
-def both_sides(data, by, title, left, right):
+def both_sides(data: pd.DataFrame, by: str, title: str, left: str, right: str) -> Figure:
     """A figure of both sides of a bound, on logarithmic axes, with the line of equality, that no instance crosses.
 
     data : rows of :func:`count_sides`; one panel for each value of its column `by`, headed by `title` with the value for {}
@@ -168,7 +177,7 @@ def both_sides(data, by, title, left, right):
     return figure
 
 
-def proof_steps(data, labels, xlabel, xscale="linear"):
+def proof_steps(data: pd.DataFrame, labels: Mapping[str, str], xlabel: str, xscale: Literal["linear", "log"] = "linear") -> Figure:
     """A figure of what each step of a proof leaves: median and range, a row a step, a mark a group of instances.
 
     data : columns instances (the group), step, low, median, high; a group whose low is missing is a single instance
@@ -194,7 +203,7 @@ def proof_steps(data, labels, xlabel, xscale="linear"):
     return figure
 
 
-def step_quantiles(groups, steps, letter):
+def step_quantiles(groups: Mapping[str, pd.DataFrame], steps: Iterable[str], letter: str) -> pd.DataFrame:
     """What each step of a proof leaves, the data of :func:`proof_steps`: the 5 %, 50 % and 95 % quantile of its ratio.
 
     groups : {name: table}, the table's columns letter + "0", letter + "1", ... being what stands before and after the steps
@@ -214,7 +223,7 @@ def step_quantiles(groups, steps, letter):
 # Any environment: what `pepg.compare` gives, as pictures
 
 
-def learning_curves(table, ylabel=r"true value $V^\pi_\pi(\rho)$"):
+def learning_curves(table: pd.DataFrame, ylabel: str = r"true value $V^\pi_\pi(\rho)$") -> Figure:
     """A figure of the curves of a :class:`pepg.companion.comparison.Comparison`, a panel for those that know the environment's answer,
     one for those that see samples.
     """
@@ -229,7 +238,9 @@ def learning_curves(table, ylabel=r"true value $V^\pi_\pi(\rho)$"):
     return figure
 
 
-def policy_table(values, policies, states, actions):
+def policy_table(
+    values: Mapping[str, tuple[Numbers, Numbers, Numbers]], policies: Mapping[str, ArrayLike], states: Iterable[str], actions: Iterable[str],
+) -> pd.DataFrame:
     """Policies and their values as one tidy table, the data of :func:`stable_and_optimal`.
 
     values : {name: (its value, what a best response promises, what that delivers)} · policies : {name: (S, A)}
@@ -247,7 +258,7 @@ def policy_table(values, policies, states, actions):
     return pd.DataFrame(rows, columns=["policy", "quantity", "state", "action", "value"])
 
 
-def stable_and_optimal(table):
+def stable_and_optimal(table: pd.DataFrame) -> Figure:
     """A figure of :func:`policy_table`: what each policy does in each state, and what it is worth, promised and delivered.
 
     An action's name stands in its bar where it fits, else its number, with a key below; 40 states and long names have room.

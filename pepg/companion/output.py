@@ -8,11 +8,13 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from .. import __version__
 from ..arguments import check_choice, check_instance, check_name, check_text
@@ -37,7 +39,7 @@ class Output:
     runs the notebook by hand; `make figures` publishes to figures/ once the whole notebook has run.
     """
 
-    def __init__(self, notebook, profile="paper", **parameters):
+    def __init__(self, notebook: str, profile: Literal["paper", "quick"] = "paper", **parameters: Any) -> None:
         self.notebook, self.profile = check_name("notebook", notebook), check_choice("profile", profile, PROFILES)
         self.parameters = {"profile": profile, **parameters}
         self.folder = Path(os.environ.get("PEPG_OUTPUT", PROJECT / "build" / "interactive"))
@@ -45,11 +47,11 @@ class Output:
         self._claims = {}
 
     @property
-    def sweeps(self):
+    def sweeps(self) -> Path:
         """A folder for the runs of sweeps: what was interrupted goes on from them. The tests have one of their own (PEPG_SWEEPS)."""
         return Path(os.environ.get("PEPG_SWEEPS", PROJECT / "build" / "sweeps")) / self.notebook
 
-    def save_data(self, name, table):
+    def save_data(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Store a table as CSV with six digits, and return it as stored: what a figure is drawn from."""
         path = self.folder / f"{self.notebook}_{check_name('name', name)}.csv"
         table = _six_digits(check_table("table", table))
@@ -57,7 +59,7 @@ class Output:
         self._add(path, "data")
         return table
 
-    def save_figure(self, name, figure, data=None):
+    def save_figure(self, name: str, figure: Figure, data: str | None = None) -> None:
         """Store a figure as PDF, for a paper, and PNG, for a page, and show the stored PNG. `data` names the data that it shows."""
         check_name("name", name)
         data = None if data is None else f"{self.notebook}_{check_name('data', data)}.csv"
@@ -69,7 +71,7 @@ class Output:
         plt.close(figure)
         display(Image(data=path.read_bytes(), width=round(96 * figure.get_figwidth())))
 
-    def save_table(self, name, table, caption):
+    def save_table(self, name: str, table: pd.DataFrame, caption: str) -> pd.DataFrame:
         """Store a table as CSV and, with its caption, as LaTeX (booktabs), and return it as stored."""
         check_text("caption", caption)
         table = self.save_data(name, table)
@@ -80,7 +82,7 @@ class Output:
         self._add(path, "table", f"{self.notebook}_{name}.csv")
         return table
 
-    def claim(self, statement, measured, stated, source="measured"):
+    def claim(self, statement: str, measured: ArrayLike, stated: str | float | bool, source: str = "measured") -> None:
         """Hold a sentence of the text to what was measured; how it is stated and judged: :mod:`pepg.companion.claims`.
 
         source : where the statement comes from: "paper", "released code", "derived" or, by default, "measured" here
@@ -103,7 +105,7 @@ class Output:
         write_whole(self.folder / f"{self.notebook}.record.json", lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def show_table(table, default="{:.4f}", **formats):
+def show_table(table: pd.DataFrame, default: str = "{:.4f}", **formats: str) -> None:
     """Display a table in a notebook: floats by `default`, columns named in `formats` by theirs, what is missing empty.
 
     The stored output holds nothing but the table, so that it is the same in every run.
@@ -116,7 +118,7 @@ def show_table(table, default="{:.4f}", **formats):
     display(HTML(text.to_html(index=False, border=0)))
 
 
-def read_published(name):
+def read_published(name: str) -> pd.DataFrame:
     """The data that another notebook published: the table `<name>.csv` of figures/ (of the quick profile's in its runs).
 
     `make` reads these calls: a notebook runs after those whose data it reads, so `name` is written out.

@@ -1,12 +1,13 @@
 """Estimates of the performative gradient from trajectories, and whether an estimator is unbiased."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.sparse import csr_array, issparse
 
 from ..arguments import check_any_policy, check_finite, check_flag, check_gamma
-from ..mdp import check_dense, check_env, to_logits
-from .trajectories import check_trajectories
+from ..mdp import PeMDP, check_dense, check_env, to_logits
+from .trajectories import Trajectories, check_trajectories
 
 
 class _Visits:
@@ -60,7 +61,10 @@ class _Visits:
         return weights - self.policy * weights.sum(axis=-1, keepdims=True)
 
 
-def gradient_estimates(env, policy, trajectories, weights, transition_weights=None, discounted=True):
+def gradient_estimates(
+    env: PeMDP, policy: ArrayLike, trajectories: Trajectories, weights: ArrayLike, transition_weights: ArrayLike | None = None,
+    discounted: bool = True,
+) -> np.ndarray:
     r"""Estimates :math:`\hat g` of the performative gradient, one from each trajectory, in the logits: (count, S, A).
 
     policy : (S, A), the one that `trajectories` follow in ``env.respond(policy)``
@@ -91,7 +95,10 @@ def gradient_estimates(env, policy, trajectories, weights, transition_weights=No
     return visits.policy_score(weights) + to_logits(visits.policy, in_policy.reshape(-1, *visits.pairs))
 
 
-def mean_gradient_estimate(env, policy, trajectories, weights, transition_weights=None, discounted=True):
+def mean_gradient_estimate(
+    env: PeMDP, policy: ArrayLike, trajectories: Trajectories, weights: ArrayLike, transition_weights: ArrayLike | None = None,
+    discounted: bool = True,
+) -> np.ndarray:
     r"""The mean of :func:`gradient_estimates` over the trajectories, (S, A): one gradient of P and one of r.
 
     Of n runs side by side, with policy (n, S, A) and weights (n, count, horizon), that of each: (n, S, A).
@@ -144,7 +151,7 @@ def _steps(name, weights, trajectories):
     return weights
 
 
-def mean_policy_score(policy, trajectories, weights, gamma):
+def mean_policy_score(policy: ArrayLike, trajectories: Trajectories, weights: ArrayLike, gamma: float) -> tuple[np.ndarray, np.ndarray]:
     r"""What the trajectories say without the environment: the policy's part of the estimate, and the occupancy.
 
     The means over the trajectories of :math:`\sum_t \gamma^t w_t \nabla_\theta\log\pi_\theta(a_t|s_t)` and of
@@ -166,7 +173,7 @@ def mean_policy_score(policy, trajectories, weights, gamma):
     return weighted - policy * weighted.sum(axis=-1, keepdims=True), occupancy
 
 
-def hotelling(estimates, exact):
+def hotelling(estimates: ArrayLike, exact: ArrayLike) -> tuple[float, float]:
     r"""Whether the mean of `estimates` (n, S, A) is `exact` (S, A): Hotelling's :math:`T^2` and its p-value.
 
     :math:`T^2 = n\, e^\top \Sigma^{-1} e` for the mean error e and the covariance Σ of the estimates, in the

@@ -1,10 +1,13 @@
 """Models fitted on trajectories: a value, the MDP of averages, a response that moves with the policy."""
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import (
+    Numbers,
     check_count,
     check_distributions,
     check_finite,
@@ -22,7 +25,7 @@ from ..mdp import MDP, PeMDP
 from .trajectories import Trajectories, check_trajectories
 
 
-def estimated_value(trajectories, gamma, prior, weight=1.0):
+def estimated_value(trajectories: Trajectories, gamma: float, prior: ArrayLike, weight: float = 1.0) -> np.ndarray:
     r"""The value (..., S) of the policy that `trajectories` follow, from their transitions alone.
 
     Least-squares temporal differences in a table, drawn to `prior` (..., S) where data are few: with n(s) visits and
@@ -49,7 +52,7 @@ def estimated_value(trajectories, gamma, prior, weight=1.0):
     return np.linalg.solve(system, (paid + weight * prior)[..., None])[..., 0]
 
 
-def empirical_mdp(transitions, gamma, rho, n_actions):
+def empirical_mdp(transitions: Sequence[np.ndarray], gamma: float, rho: ArrayLike, n_actions: int) -> tuple[MDP, np.ndarray]:
     r"""The MDP of averages over `transitions` (states, actions, rewards, next states), and how often each (s, a) occurs.
 
     A state that no transition leaves is terminal, since nothing is known of what it is worth. A pair (s, a) that does not occur
@@ -60,7 +63,7 @@ def empirical_mdp(transitions, gamma, rho, n_actions):
     n_states = len(rho)
     if not (isinstance(transitions, (tuple, list)) and len(transitions) == 4 and len({np.shape(array) for array in transitions}) == 1):
         raise ValueError(f"transitions: expected (states, actions, rewards, next states) of one length, got {described(transitions)}")
-    states, actions, rewards, then = transitions
+    states, actions, rewards, then = map(np.asarray, transitions)
     for name, array, size in (("states", states, n_states), ("actions", actions, n_actions), ("next states", then, n_states)):
         if check_whole(f"transitions: {name}", array).max(initial=0) >= size:
             raise ValueError(f"transitions: expected {name} from 0 to {size - 1} for {n_actions} actions and rho {rho.shape}, got {np.max(array)}")
@@ -93,7 +96,7 @@ class PooledModel:
     lead : (), or (n,) for n runs side by side
     """
 
-    def __init__(self, gamma, rho, n_actions, memory=0.95, weight=1.0, lead=()):
+    def __init__(self, gamma: float, rho: ArrayLike, n_actions: int, memory: float = 0.95, weight: float = 1.0, lead: tuple[int, ...] = ()) -> None:
         self.gamma, self.rho, n_actions, lead = _sizes(gamma, rho, n_actions, lead)
         n_states = len(self.rho)
         self.memory = float(check_number("memory", memory, "a number in [0, 1]", lambda x: 0.0 <= x <= 1.0))
@@ -101,19 +104,19 @@ class PooledModel:
         self.moved = np.zeros((*lead, n_states, n_actions, n_states))
         self.paid = np.zeros((*lead, n_states, n_actions))
 
-    def observe(self, trajectories):
+    def observe(self, trajectories: Trajectories) -> None:
         """Take in the transitions of one deployment, (..., count, horizon)."""
         moved, paid = transition_sums(trajectories, self.paid.shape)
         self.moved = self.memory * self.moved + moved
         self.paid = self.memory * self.paid + paid
 
     @property
-    def left(self):
+    def left(self) -> np.ndarray:
         """The states that some transition left, (..., S)."""
         return self.moved.any(axis=(-2, -1))
 
     @property
-    def mdp(self):
+    def mdp(self) -> MDP:
         """The :class:`pepg.MDP` of the averages, (..., S, A, S)."""
         n_states = len(self.rho)
         count = self.moved.sum(axis=-1)
@@ -171,12 +174,12 @@ class LearnedResponse(PeMDP):
     gamma, rho, n_actions : of the environment · lead : (), or (n,) for n runs side by side
     """
 
-    def __init__(self, gamma, rho, n_actions, ridge=1.0, memory=0.97, lead=()):
+    def __init__(self, gamma: float, rho: ArrayLike, n_actions: int, ridge: float = 1.0, memory: float = 0.97, lead: tuple[int, ...] = ()) -> None:
         self.gamma, self.rho, self.n_actions, lead = _sizes(gamma, rho, n_actions, lead)
         self.n_states = len(self.rho)
         self.ridge = check_positive("ridge", ridge)
         self.memory = float(check_number("memory", memory, "a number in (0, 1]", lambda x: 0.0 < x <= 1.0))
-        self.shape = (*lead, self.n_states, self.n_actions)
+        self.lead, self.shape = lead, (*lead, self.n_states, self.n_actions)
         # Weighted sums, by (s, a): of 1, of the features x = π(·|s), of x x', and of (1, x) times the outcomes (s', then r).
         self.count = np.zeros(self.shape)
         self.features = np.zeros((*self.shape, n_actions))
@@ -184,7 +187,7 @@ class LearnedResponse(PeMDP):
         self.outcomes = np.zeros((*self.shape, self.n_states + 1))
         self.products = np.zeros((*self.shape, n_actions, self.n_states + 1))
 
-    def observe(self, policy, trajectories):
+    def observe(self, policy: ArrayLike, trajectories: Trajectories) -> None:
         """Take in the transitions of one deployment of `policy` (..., S, A)."""
         policy = _observed(self, policy, self.shape[:-2])
         moved, paid = transition_sums(trajectories, self.shape)
@@ -210,12 +213,12 @@ class LearnedResponse(PeMDP):
         product = self.products @ weights - mean[..., None] * (self.outcomes[..., None, :] @ weights)
         return np.linalg.solve(covariance + self.ridge * np.eye(self.n_actions), product)
 
-    def slopes(self, weights):
+    def slopes(self, weights: ArrayLike) -> np.ndarray:
         r"""The slope in π(·|s), (..., S, A, A), of :math:`r(s,a) + \sum_{s'} weights(s') P(s'|s,a)`, `weights` (..., S)."""
         weights = check_finite("weights", weights, (self.n_states,))
         return self._fit(np.concatenate([weights, np.ones((*weights.shape[:-1], 1))], axis=-1)[..., None])[..., 0]
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         policy = self.check_policy(policy)
         count = np.maximum(self.count, 1e-12)[..., None]
         slope = self._fit(np.eye(self.n_states + 1))
@@ -225,7 +228,7 @@ class LearnedResponse(PeMDP):
         P = np.where(seen, np.maximum(found[..., :-1], 0.0), np.eye(self.n_states)[:, None])
         return MDP(P / P.sum(axis=-1, keepdims=True), found[..., -1] * seen[..., 0], self.gamma, self.rho)
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         policy, value = self.check_policy(policy), check_finite("value", value, (self.n_states,))
         occupancy = check_finite("occupancy", occupancy, policy.shape[-2:])
         return (occupancy[..., None] * self.slopes(self.gamma * value)).sum(axis=-2)
@@ -245,11 +248,14 @@ class SteeringResponse(PeMDP):
     strength, weight : :math:`\kappa_0`, and w > 0, the information that it counts for · the others as in :class:`PooledModel`
     """
 
-    def __init__(self, gamma, rho, n_actions, strength=0.0, weight=1.0, memory=0.95, lead=()):
+    def __init__(
+        self, gamma: float, rho: ArrayLike, n_actions: int, strength: ArrayLike = 0.0, weight: float = 1.0, memory: float = 0.95,
+        lead: tuple[int, ...] = (),
+    ) -> None:
         self.gamma, self.rho, self.n_actions, lead = _sizes(gamma, rho, n_actions, lead)
         self.n_states = len(self.rho)
         self.weight = check_positive("weight", weight)
-        self.pool = PooledModel(gamma, rho, n_actions, memory, lead=lead)
+        self.lead, self.pool = lead, PooledModel(gamma, rho, n_actions, memory, lead=lead)
         strength = check_finite("strength", strength, ())
         if strength.shape not in ((), lead):
             raise ValueError(f"strength: expected a number or one for each of the leading axes {lead}, got shape {strength.shape}")
@@ -260,11 +266,11 @@ class SteeringResponse(PeMDP):
         self.policy = None
 
     @property
-    def strength(self):
+    def strength(self) -> Numbers:
         """The estimate of κ, (...)."""
         return self.score / self.information
 
-    def observe(self, policy, trajectories):
+    def observe(self, policy: ArrayLike, trajectories: Trajectories) -> None:
         """Take in the transitions of one deployment of `policy` (..., S, A)."""
         policy, mdp = _observed(self, policy, self.average.shape[:-1]), self.pool.mdp
         value = mdp.value(policy)
@@ -279,17 +285,19 @@ class SteeringResponse(PeMDP):
         self.average = self.average + (self.pool.mdp.value(policy) - self.average) / self.count
 
     def _towards(self, policy):
-        """P of the model, and P as it is where `policy` is deployed."""
+        """P of the model, and P as it is where `policy` is deployed; a ValueError before the first deployment."""
+        if self.policy is None:
+            raise ValueError("SteeringResponse: expected a deployment to be observed before it responds, got none so far")
         mdp = self.pool.mdp
         rise = mdp.value(policy) - mdp.value(self.policy)
         weighted = mdp.P * np.exp(self.strength[..., None] * rise)[..., None, None, :]
         return mdp, weighted / weighted.sum(axis=-1, keepdims=True)
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         mdp, P = self._towards(self.check_policy(policy))
         return MDP(P, mdp.r, self.gamma, self.rho)
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         # dP = kappa P (dV - P dV), and dV is the adjoint of (I - gamma P_pi): one transposed solve.
         policy, value = self.check_policy(policy), check_finite("value", value, (self.n_states,))
         occupancy = check_finite("occupancy", occupancy, policy.shape[-2:])

@@ -24,9 +24,11 @@ the advantage one step later (:func:`next_step`), since :math:`E_a[A(s,a)] = 0`:
 :math:`C(s,a,s') = \sum_t \gamma^t u_t 1[s_t=s, a_t=a, s_{t+1}=s'] / P_\pi(s'|s,a)`. With γ = 0 there is none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import (
     check_any_policy,
@@ -68,23 +70,23 @@ class Trajectories:
             raise ValueError(f"real: expected truth values of shape {actions.shape}, that of actions, got {real.dtype} {real.shape}")
 
     @property
-    def samples(self):
+    def samples(self) -> np.integer | np.ndarray:
         """How many transitions were sampled, (...)."""
         return self.real.sum(axis=(-2, -1))[()]
 
     @property
-    def transitions(self):
+    def transitions(self) -> tuple[np.ndarray, ...]:
         """The steps taken as arrays (samples,), trajectory by trajectory: states, actions, rewards, next states."""
         steps = self.states[..., :-1], self.actions, self.rewards, self.states[..., 1:]
         return tuple(array[self.real] for array in steps)
 
-    def runs(self):
+    def runs(self) -> "list[Trajectories]":
         """The trajectories of each run, one after the other; those of the only one where there is no leading axis."""
         if self.real.ndim == 2:
             return [self]
         return [Trajectories(*arrays) for arrays in zip(self.states, self.actions, self.rewards, self.real)]
 
-    def pairs(self, n_actions):
+    def pairs(self, n_actions: int) -> np.ndarray:
         """The index s A + a of each step's pair, (..., count, horizon)."""
         return self.states[..., :-1] * check_count("n_actions", n_actions) + self.actions
 
@@ -103,7 +105,9 @@ def _outcomes(table, where, u):
     return np.add.reduce(table.take(where, axis=1) <= u, axis=0, dtype=np.intp)
 
 
-def sample_trajectories(mdp, policy, count, horizon, rng):
+def sample_trajectories(
+    mdp: MDP, policy: ArrayLike, count: int, horizon: int, rng: np.random.Generator | Sequence[np.random.Generator],
+) -> Trajectories:
     r"""Sample `count` trajectories of `policy` (S, A) in `mdp`, at most `horizon` steps each, exactly in distribution.
 
     All trajectories advance together, by inversion of the distribution functions: one uniform number each for the start,
@@ -194,7 +198,7 @@ def _as_trajectories(mdp, states, pairs, shape):
 # Weights, (count, horizon) each, or (n, count, horizon) of runs side by side
 
 
-def with_entropy_bonus(trajectories, policy, entropy):
+def with_entropy_bonus(trajectories: Trajectories, policy: ArrayLike, entropy: float) -> Trajectories:
     r"""The same trajectories, paid :math:`r_t - \lambda \log \pi(a_t|s_t)` with `entropy` = λ (theory: R4)."""
     entropy = check_non_negative("entropy", entropy)
     policy = _fitting("policy", check_any_policy(policy), trajectories)
@@ -203,7 +207,7 @@ def with_entropy_bonus(trajectories, policy, entropy):
     return replace(trajectories, rewards=np.where(trajectories.real, trajectories.rewards + bonus, 0.0))
 
 
-def returns(trajectories, gamma):
+def returns(trajectories: Trajectories, gamma: float) -> np.ndarray:
     r"""What each step and those after it are paid, :math:`G_t = \sum_{k \ge t} \gamma^{k-t} r_k`, up to the horizon."""
     gamma = check_discount("gamma", gamma)
     check_instance("trajectories", trajectories, Trajectories)
@@ -213,19 +217,19 @@ def returns(trajectories, gamma):
     return total
 
 
-def temporal_differences(trajectories, value, gamma):
+def temporal_differences(trajectories: Trajectories, value: ArrayLike, gamma: float) -> np.ndarray:
     r""":math:`\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)` for a value (..., S), 0 where no step was taken."""
     gamma, value = check_discount("gamma", gamma), _fitting("value", value, trajectories, axes=1)
     value = np.take_along_axis(value[..., None, :], trajectories.states, axis=-1)
     return (trajectories.rewards + gamma * value[..., 1:] - value[..., :-1]) * trajectories.real
 
 
-def advantages(trajectories, advantage):
+def advantages(trajectories: Trajectories, advantage: ArrayLike) -> np.ndarray:
     """The entry of `advantage` (..., S, A) at each step, 0 where none was taken."""
     return _at(_fitting("advantage", advantage, trajectories), trajectories) * trajectories.real
 
 
-def next_step(weights, gamma):
+def next_step(weights: ArrayLike, gamma: float) -> np.ndarray:
     r"""Weights of one step later, :math:`\gamma w_{t+1}`, 0 at the last.
 
     As the weight of :math:`\gamma^t \nabla\log P(s_{t+1}|s_t,a_t)` it is :math:`\gamma^{t+1} w_{t+1}`: each :math:`w_t`

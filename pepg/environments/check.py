@@ -4,9 +4,10 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import ROW_SUM_TOLERANCE, check_count, check_finite, check_gamma, check_policy
-from ..mdp import MDP, check_dense, check_env, to_logits
+from ..mdp import MDP, PeMDP, check_dense, check_env, to_logits
 
 ROUNDING = 1e-12  # of a response computed again: another start of a search, another order of sums
 SAME = 1e-9  # of policies side by side against each alone: rounding of sums in another order
@@ -42,7 +43,7 @@ class EnvironmentReport:
         return "\n".join([*lines, *([f"but {self.warning}"] if self.warning else [])])
 
 
-def check_environment(env, policies=None):
+def check_environment(env: PeMDP, policies: ArrayLike | None = None) -> EnvironmentReport:
     r"""Check that `env` does what a :class:`pepg.PeMDP` promises; any, hand-written or not.
 
     At every policy: the response is an MDP with distributions in its rows and finite rewards, of the environment's own

@@ -31,6 +31,7 @@ which is concave. The maximum is what a best response gains in the MDP with the 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csc_array
 
 from ..arguments import check_finite, check_non_negative
@@ -55,23 +56,23 @@ class CrowdedMDP(FixedMoves):
             raise ValueError(f"mdp: expected a pepg.MDP without leading axes whose P is an array (S, A, S), got {self.mdp!r:.80}")
         object.__setattr__(self, "cost", check_non_negative("cost", self.cost))
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         r"""Deploy `policy` (..., S, A): the MDP with the rewards :math:`R - c\, d_\pi`, one linear solve."""
         visits = self.mdp.occupancy(policy).sum(axis=-1)
         return self._with_rewards(self.mdp.r - self.cost * visits[..., None])
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         policy = self.check_policy(policy)
         weights = check_finite("occupancy", occupancy, policy.shape[-2:]).sum(axis=-1, keepdims=True)
         check_finite("value", value, policy.shape[-2:-1])  # the transitions do not respond
         weighed = self._with_rewards(np.broadcast_to(-self.cost * weights, np.broadcast_shapes(weights.shape, policy.shape)))
         return self.mdp.occupancy(policy).sum(axis=-1, keepdims=True) * weighed.action_value(policy)
 
-    def certified_optimum(self):
+    def certified_optimum(self) -> VisitCertificate:
         """The performatively optimal policy: a :class:`VisitCertificate`. Raises RuntimeError if the QP is not solved."""
         return self._certified(self.cost)
 
-    def certified_stable(self):
+    def certified_stable(self) -> VisitCertificate:
         """A performatively stable policy: a :class:`VisitCertificate`. Raises RuntimeError if the QP is not solved.
 
         For c > 0 all stable policies share their visits, which the potential, strictly concave in them, determines; so their value.
@@ -117,7 +118,7 @@ class Crowding(CrowdedMDP):
     Raises ValueError, naming the argument, for anything outside these ranges.
     """
 
-    def __init__(self, grid=None, cost=1.0, gamma=0.99):
+    def __init__(self, grid: ArrayLike | None = None, cost: float = 1.0, gamma: float = 0.99) -> None:
         board = Gridworld(eps=0.0, n_followers=1, gamma=gamma, grid=grid)
         P = np.zeros((board.n_states, board.n_actions, board.n_states))
         np.put_along_axis(P, board.next_state[:, :, None], 1.0, axis=-1)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import issparse, sparray
 
 from ..arguments import check_finite
-from ..mdp import MDP, PeMDP
+from ..mdp import MDP, PeMDP, check_sparse_weights
 
 UNSEEN = 1e-9  # of visits: what a solver leaves of a 0
 
@@ -16,19 +18,19 @@ class FixedMoves(PeMDP):
     mdp: MDP
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.mdp.n_states
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return self.mdp.n_actions
 
     @property
-    def gamma(self):
+    def gamma(self) -> float:
         return self.mdp.gamma
 
     @property
-    def rho(self):
+    def rho(self) -> np.ndarray:
         return self.mdp.rho
 
     def _with_rewards(self, r):
@@ -36,8 +38,11 @@ class FixedMoves(PeMDP):
         mdp = self.mdp
         return MDP(np.broadcast_to(mdp.P, r.shape[:-2] + mdp.P.shape), r, mdp.gamma, mdp.rho, mdp.terminal)
 
-    def transition_gradient(self, policy, weights):
+    def transition_gradient(self, policy: ArrayLike, weights: ArrayLike | sparray) -> np.ndarray:
         """0: the transitions do not respond."""
+        if issparse(weights):
+            check_sparse_weights(weights, self)
+            return np.zeros(self.check_policy(policy).shape)
         check_finite("weights", weights, (self.n_states, self.n_actions, self.n_states))
         return np.zeros(np.broadcast_shapes(self.check_policy(policy).shape, np.shape(weights)[:-1]))
 

@@ -16,6 +16,7 @@ import numpy as np
 from autograd import make_vjp
 from autograd.builtins import tuple as traced_tuple
 from autograd.extend import Box
+from numpy.typing import ArrayLike
 
 from ..arguments import check_array, check_count, check_distributions, check_finite, check_function, check_gamma, check_size, check_terminal
 from ..mdp import MDP, PeMDP, softmax, to_logits
@@ -68,7 +69,10 @@ class FunctionPeMDP(PeMDP):
     _last: list = field(init=False, repr=False)  # the last policies, their MDP and what differentiates it, if any
 
     # By hand, since the function and the method that deploys a policy share the name `respond`.
-    def __init__(self, respond, n_states, n_actions, gamma, rho, terminal=None):
+    def __init__(
+        self, respond: Callable[[np.ndarray], tuple[ArrayLike, ArrayLike]], n_states: int, n_actions: int, gamma: float, rho: ArrayLike,
+        terminal: ArrayLike | None = None,
+    ) -> None:
         check_function("respond", respond)
         n_states, n_actions = check_count("n_states", n_states), check_count("n_actions", n_actions)
         check_size("n_states", n_states**2 * n_actions, "transition probabilities")
@@ -103,14 +107,14 @@ class FunctionPeMDP(PeMDP):
     def __getstate__(self):
         return self.__dict__ | {"_last": []}  # what differentiates a response cannot be sent to another process
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         """Deploy `policy` (..., S, A): the :class:`MDP` of what the function returns.
 
         Raises ValueError for a policy that is none, or a response that is no MDP.
         """
         return self._deployed(policy)[1]
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         policies, mdp, pullbacks = self._deployed(policy)
         occupancy = check_finite("occupancy", occupancy, policies.shape) * ~self.terminal[:, None]
         value = check_finite("value", value, policies.shape[:-1])

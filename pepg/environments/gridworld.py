@@ -28,15 +28,16 @@ of its branches have the same derivative. One that does not is a kink of the res
 one element of the generalised gradient there (of each follower's value function, in Clarke's sense).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import lapack
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array, issparse, sparray
 
 from ..arguments import (
+    Seeds,
     check_array,
     check_count,
     check_finite,
@@ -74,7 +75,7 @@ def default_grid():
     return np.array([[_LEGEND[cell] for cell in row] for row in _DEFAULT_MAP.split()])
 
 
-def random_grid(rows, columns, seed):
+def random_grid(rows: int, columns: int, seed: int) -> np.ndarray:
     """Entry rewards of a grid like the paper's in any size, (rows, columns), drawn from a whole number `seed`.
 
     As on the 8x8 grid every cell of the first row and column costs 0.01 and the last cell, the goal, pays 1. The others are drawn
@@ -157,7 +158,7 @@ class Gridworld(PeMDP):
     gamma: float = 0.9
     cost: float = 0.05
     grid: np.ndarray | None = None
-    seed: int | Sequence | None = None
+    seed: Seeds = None
     _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
     _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' best actions
 
@@ -185,30 +186,30 @@ class Gridworld(PeMDP):
     # The board
 
     @property
-    def lead(self):
+    def lead(self) -> tuple[int, ...]:
         return (len(self.seed),) if isinstance(self.seed, tuple) else ()
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.grid.size
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return len(MOVES)
 
     @property
-    def goal(self):
+    def goal(self) -> int:
         """The terminal state."""
         return self.n_states - 1
 
     @cached_property
-    def rho(self):
+    def rho(self) -> np.ndarray:
         rows, columns = np.indices(self.grid.shape)
         border = ((rows == 0) | (columns == 0)).ravel()
         return border / border.sum()
 
     @cached_property
-    def next_state(self):
+    def next_state(self) -> np.ndarray:
         """The cell that each move enters, (S, 4)."""
         n_rows, n_columns = self.grid.shape
         row, column = np.divmod(np.arange(self.n_states), n_columns)
@@ -219,7 +220,7 @@ class Gridworld(PeMDP):
         return np.stack([left, right, up, down], axis=1)
 
     @cached_property
-    def follower_grids(self):
+    def follower_grids(self) -> np.ndarray:
         """The followers' perturbed rewards, (K, rows, columns); with several seeds (worlds, K, rows, columns)."""
         if self.lead:
             return np.stack([self._follower_grids(seed) for seed in self.seed])
@@ -258,7 +259,7 @@ class Gridworld(PeMDP):
         index = np.arange(NONE * self.n_states)
         return csr_array((np.ones(index.size), (index, self.next_state.T.ravel())), (index.size, self.n_states))
 
-    def epsilon_greedy_policy(self, epsilon=0.1):
+    def epsilon_greedy_policy(self, epsilon: float = 0.1) -> np.ndarray:
         """1 - epsilon on the best move where there is no agent 2, the rest spread evenly over the other three.
 
         "Best" on this grid's own rewards; the first of left, right, up, down where several are.
@@ -284,14 +285,14 @@ class Gridworld(PeMDP):
 
     # The response
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         r"""Deploy `policy` (..., S, A): agent 2 answers, and agent 1 lives in the :class:`MDP` of that answer.
 
         Raises ValueError for a policy that is none, RuntimeError if a follower's policy iteration does not end.
         """
         return self._response(policy).mdp
 
-    def agent_two(self, policy):
+    def agent_two(self, policy: ArrayLike) -> np.ndarray:
         """Agent 2's answer to `policy`, (..., S, 5): the probabilities of forcing left, right, up, down, and of none.
 
         The row of the goal means nothing.
@@ -299,7 +300,7 @@ class Gridworld(PeMDP):
         response = self._response(policy)
         return np.moveaxis(response.sigma, 0, -1).reshape(response.policy.shape[:-1] + (NONE + 1,))
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         response = self._response(policy)
         shape = response.policy.shape
         n, n_states = response.sigma.shape[1:]
@@ -312,7 +313,7 @@ class Gridworld(PeMDP):
         by_action = np.concatenate([occupancy.sum(axis=0) * worth, (occupancy * worth).sum(axis=0)[None]])
         return self._through_followers(response, by_action)
 
-    def transition_gradient(self, policy, weights):
+    def transition_gradient(self, policy: ArrayLike, weights: ArrayLike | sparray) -> np.ndarray:
         response = self._response(policy)
         if issparse(weights):
             return self._through_followers(response, self._by_action(check_sparse_weights(weights, self).tocsr()))

@@ -5,10 +5,13 @@ The trained policy, as an (S, A) array, is deployed back with ``pepg.performativ
 :class:`DeployedMDP`. Needs the extra: ``pip install pepg[gymnasium]``.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import check_count, check_instance, check_seed, described
-from ..mdp import check_env
+from ..mdp import PeMDP, check_env
 
 try:
     import gymnasium
@@ -34,7 +37,7 @@ class DeployedMDP(gymnasium.Env):
 
     metadata = {"render_modes": []}
 
-    def __init__(self, env, policy=None, horizon=200):
+    def __init__(self, env: PeMDP, policy: ArrayLike | None = None, horizon: int = 200) -> None:
         check_env(env)
         policy = env.uniform_policy() if policy is None else env.check_policy(policy)
         self.mdp = env.respond(policy)
@@ -50,7 +53,7 @@ class DeployedMDP(gymnasium.Env):
         self._cumulative = None if self.mdp.sparse else self.mdp.P.cumsum(axis=-1)
         self._state, self._steps = None, 0
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Start an episode: (state, {}). `seed` seeds the generator of starts and transitions.
 
         Raises ValueError for options other than {"state": s}, or a seed that is no whole number >= 0.
@@ -68,7 +71,7 @@ class DeployedMDP(gymnasium.Env):
             self._state = self._draw(self.mdp.rho.cumsum())
         return self._state, {}
 
-    def step(self, action):
+    def step(self, action: int | np.integer) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """Take `action`: (state, reward, terminated, truncated, {})."""
         if self._state is None:
             raise RuntimeError("reset() starts an episode, and comes before step()")

@@ -27,6 +27,7 @@ gradient: ascent along a supergradient of a concave function, with kinks where c
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import block_diag
 from scipy.optimize import linprog
 
@@ -79,12 +80,12 @@ class RankedGrid(FixedMoves):
             object.__setattr__(self, name, value)
 
     @property
-    def inner(self):
+    def inner(self) -> np.ndarray:
         """The cells that are ranked, as states."""
         row, column = np.divmod(np.arange(self.n_states), self.grid.shape[1])
         return np.flatnonzero((row > 0) & (column > 0) & ~self.mdp.terminal)
 
-    def entry_rewards(self, policy):
+    def entry_rewards(self, policy: ArrayLike) -> np.ndarray:
         """What entering each cell pays once `policy` (..., S, A) is deployed, (..., S)."""
         visits = self.mdp.occupancy(policy).sum(axis=-1)[..., self.inner].round(SAME_VISITS)
         order = self.inner[np.argsort(-visits, axis=-1, kind="stable")]
@@ -97,22 +98,22 @@ class RankedGrid(FixedMoves):
         n = self.ranked
         return np.repeat(LEVELS, [n, n, self.inner.size - 2 * n])
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         return self.paying(self.entry_rewards(policy))
 
-    def paying(self, entry):
+    def paying(self, entry: ArrayLike) -> MDP:
         """The :class:`MDP` of the fixed moves in which entering the cells pays `entry` (..., S)."""
         entry = check_finite("entry", entry, (self.n_states,))
         return self._with_rewards((self.mdp.P @ entry[..., None, :, None])[..., 0])
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         """0, the derivative wherever the ranking does not change."""
         policy = self.check_policy(policy)
         check_finite("occupancy", occupancy, policy.shape[-2:])
         check_finite("value", value, policy.shape[-2:-1])
         return np.zeros(np.broadcast_shapes(policy.shape, np.shape(occupancy)))
 
-    def certified_optimum(self):
+    def certified_optimum(self) -> VisitCertificate:
         """The performatively optimal policy: a :class:`VisitCertificate`. Raises RuntimeError if the linear program is not solved."""
         occupancy, entry = self._solved()
         frozen = self.paying(entry)

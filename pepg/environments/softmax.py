@@ -12,11 +12,14 @@ environments that are solved side by side. With one state the transitions are tr
 game: :func:`pigou`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import (
+    Numbers,
     check_array,
     check_count,
     check_distributions,
@@ -85,14 +88,14 @@ class SoftmaxPeMDP(PeMDP):
         object.__setattr__(self, "gamma", check_gamma(self.gamma))
 
     @property
-    def n_states(self):
+    def n_states(self) -> int:
         return self.rewards.shape[-2]
 
     @property
-    def n_actions(self):
+    def n_actions(self) -> int:
         return self.rewards.shape[-1]
 
-    def select(self, index):
+    def select(self, index: int | slice | Sequence[int] | np.ndarray) -> "SoftmaxPeMDP":
         """The environments at `index` of the leading axes: an integer, a slice, a mask or integers, with repetition.
 
         Raises ValueError for an index that leads to none of them.
@@ -126,19 +129,19 @@ class SoftmaxPeMDP(PeMDP):
         self._last[:] = policy.copy(), P
         return P
 
-    def check_policy(self, policy, name="policy"):
+    def check_policy(self, policy: ArrayLike, name: str = "policy") -> np.ndarray:
         policy = check_policy(policy, self.n_states, self.n_actions, name)
         check_leading(name, policy.shape[:-2], self.lead, "the environments")
         return policy
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         policy = self.check_policy(policy)
         logit_map, reward_map = self._maps()
         gain = (reward_map @ policy.reshape(*policy.shape[:-2], -1, 1))[..., 0]
         r = self.rewards + gain.reshape(*gain.shape[:-1], *self.rewards.shape[-2:])
         return MDP(self._transitions(logit_map, policy), r, self.gamma, self.rho)
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         policy = self.check_policy(policy)
         occupancy = check_finite("occupancy", occupancy, policy.shape[-2:])
         value = check_finite("value", value, policy.shape[-2:-1])[..., None, None, :]
@@ -153,7 +156,7 @@ class SoftmaxPeMDP(PeMDP):
 
     # Constants, all in the Euclidean norm of policies
 
-    def lipschitz_constants(self):
+    def lipschitz_constants(self) -> tuple[Numbers, Numbers]:
         r""":math:`(L_P, L_r)`, each (...): how far transitions and rewards move with the policy.
 
         .. math:: \max_{s,a} \|P_\pi(\cdot|s,a) - P_{\pi'}(\cdot|s,a)\|_1 \le L_P \|\pi - \pi'\|_2, \quad
@@ -175,7 +178,7 @@ class SoftmaxPeMDP(PeMDP):
         widest = np.sqrt(np.max(apart, axis=0))
         return 0.5 * np.abs(self.transition_strength) * widest, np.abs(self.reward_strength) * largest
 
-    def reward_range(self):
+    def reward_range(self) -> tuple[Numbers, Numbers]:
         r"""The least and the largest reward that any policy brings about, (...) each.
 
         A reward is affine in the policy and the policies are a product of simplices, so the extremes over the policies
@@ -186,7 +189,7 @@ class SoftmaxPeMDP(PeMDP):
         high = (self.rewards + bend.max(axis=-1).sum(axis=-1)).max(axis=(-2, -1))
         return low, high
 
-    def smoothness(self, entropy=0.0):
+    def smoothness(self, entropy: ArrayLike = 0.0) -> Numbers:
         r"""An L, (...), with :math:`\|\nabla^2_\theta V_\lambda(\theta)\|_2 \le L` at all logits; `entropy` is λ.
 
         :math:`V_\lambda(\theta)` is the performative value of :math:`r - \lambda \log \pi` at
@@ -237,8 +240,9 @@ class SoftmaxPeMDP(PeMDP):
 
 
 def random_softmax_pemdp(
-    rng, n_states, n_actions, gamma, transition_strength=1.0, reward_strength=1.0, count=None
-):
+    rng: np.random.Generator, n_states: int, n_actions: int, gamma: float, transition_strength: ArrayLike = 1.0, reward_strength: ArrayLike = 1.0,
+    count: int | None = None,
+) -> SoftmaxPeMDP:
     r"""One random :class:`SoftmaxPeMDP`, or `count` of them along a leading axis.
 
     Logits are N(0, 1.5²), rewards uniform on [-1, 1], rho a uniform draw from the simplex; every row of W and of C is
@@ -265,7 +269,7 @@ def random_softmax_pemdp(
     )
 
 
-def pigou(intercepts=(-1.0, 0.0), slopes=(0.0, 1.0), gamma=0.0):
+def pigou(intercepts: ArrayLike = (-1.0, 0.0), slopes: ArrayLike = (0.0, 1.0), gamma: float = 0.0) -> SoftmaxPeMDP:
     r"""The congestion game of one state and two roads: :math:`r_\pi(a) = b_a - c_a \pi(a)`.
 
     The defaults are Pigou's example, a road of constant cost 1 and one whose cost is its share of the traffic. See
@@ -285,7 +289,7 @@ def pigou(intercepts=(-1.0, 0.0), slopes=(0.0, 1.0), gamma=0.0):
     )
 
 
-def congestion_policies(env):
+def congestion_policies(env: SoftmaxPeMDP) -> tuple[np.ndarray, np.ndarray]:
     r"""The stable and the optimal policy (1, 2) of a two-road congestion game, in closed form.
 
     Stable where the rewards are equal, :math:`b_0 - c_0 p = b_1 - c_1 (1-p)` (Wardrop's user equilibrium); optimal where

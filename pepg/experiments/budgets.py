@@ -4,11 +4,16 @@ The seeds of an algorithm lie along the last axis, one column each. Expense is w
 iterate that it paid for in full: a method of three deployments an iteration has at 5 what it had at 3.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from ..algorithms import Run
 from ..arguments import (
+    Numbers,
     check_array,
     check_choice,
     check_count,
@@ -23,10 +28,14 @@ from ..arguments import (
     described,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd  # which a worker need not load
+
+Unit = Literal["deployments", "samples"]
 UNITS = ("deployments", "samples")
 
 
-def mean_interval(samples, axis=-1, level=0.95):
+def mean_interval(samples: ArrayLike, axis: int = -1, level: float = 0.95) -> tuple[Numbers, Numbers, Numbers]:
     """Mean and the ends of its Student t interval along `axis` (over seeds); no width for one sample.
 
     Returns three arrays without `axis`.
@@ -43,7 +52,7 @@ def mean_interval(samples, axis=-1, level=0.95):
     return mean, mean - half, mean + half
 
 
-def plus_minus(interval):
+def plus_minus(interval: tuple[ArrayLike, ArrayLike, ArrayLike]) -> tuple[Numbers, Numbers]:
     """Mean and half-width of an interval (mean, low, high): plain numbers, or arrays where the three are."""
     if not (isinstance(interval, (tuple, list, np.ndarray)) and len(interval) == 3):
         raise ValueError(f"interval: expected (mean, low, high), got {described(interval)}")
@@ -52,7 +61,7 @@ def plus_minus(interval):
     return tuple(x if x.ndim else x.item() for x in (mean, half))
 
 
-def paired_difference(first, second, axis=-1, level=0.95):
+def paired_difference(first: ArrayLike, second: ArrayLike, axis: int = -1, level: float = 0.95) -> tuple[Numbers, Numbers, Numbers]:
     """:func:`mean_interval` of ``first - second``, whose entries along `axis` belong together: the same seed, the same start.
 
     Raises ValueError where the two do not have the same shape.
@@ -63,7 +72,7 @@ def paired_difference(first, second, axis=-1, level=0.95):
     return mean_interval(first - second, axis, level)
 
 
-def paid_for(spent, quantity, budgets):
+def paid_for(spent: ArrayLike, quantity: ArrayLike, budgets: ArrayLike) -> np.ndarray:
     """`quantity` of the last iterate that each of `budgets` paid for, (len(budgets), ...).
 
     spent : (T + 1,), or (T + 1, ...) where each run has its own, not falling from 0 · quantity : (T + 1, ...)
@@ -83,7 +92,7 @@ def paid_for(spent, quantity, budgets):
     return np.take_along_axis(quantity, last, axis=0)
 
 
-def value_at(run, budgets, unit="deployments"):
+def value_at(run: Run, budgets: ArrayLike, unit: Unit = "deployments") -> np.ndarray:
     """The true value of what each of `budgets` deployed at last in a :class:`pepg.algorithms.Run`: (len(budgets), ...).
 
     unit : what is spent, "deployments" or "samples"
@@ -91,13 +100,13 @@ def value_at(run, budgets, unit="deployments"):
     return paid_for(_spent(run, unit), run.values, budgets)
 
 
-def budget_grid(run, points, unit="samples"):
+def budget_grid(run: Run, points: int, unit: Unit = "samples") -> np.ndarray:
     """`points` budgets evenly from 0 to the most that every one of the runs side by side in `run` has spent."""
     points = check_count("points", points)
     return np.linspace(0, np.min(_spent(run, unit)[-1]), points)
 
 
-def budget_curve(run, budgets, unit="deployments", **labels):
+def budget_curve(run: Run, budgets: ArrayLike, unit: Unit = "deployments", **labels: Any) -> "pd.DataFrame":
     """A tidy table of value against expense, a row for each budget: `labels`, unit, spent, and mean, low, high over seeds."""
     import pandas as pd  # here, so that a worker need not load it
 
@@ -105,7 +114,7 @@ def budget_curve(run, budgets, unit="deployments", **labels):
     return pd.DataFrame({**labels, "unit": unit, "spent": budgets, "mean": mean, "low": low, "high": high})
 
 
-def budget_difference(run, other, budget, unit="deployments"):
+def budget_difference(run: Run, other: Run, budget: float, unit: Unit = "deployments") -> tuple[Numbers, Numbers, Numbers]:
     """Mean and the ends of the 95 % interval, paired over seeds, of the value of `run` less that of `other` at one budget."""
     budget = check_non_negative("budget", budget)
     values, others = (value_at(check_instance(name, one, Run), [budget], unit)[0] for name, one in (("run", run), ("other", other)))
@@ -114,7 +123,7 @@ def budget_difference(run, other, budget, unit="deployments"):
     return paired_difference(values, others)
 
 
-def budget_table(runs, names, budgets):
+def budget_table(runs: Mapping[tuple, Run], names: Iterable[str], budgets: Mapping[str, Sequence[float]]) -> "pd.DataFrame":
     """A row for each of `runs` {labels: Run}: its labels, and at each budget the mean over seeds and the half-width of its interval.
 
     names : columns of the labels · budgets : {unit: a list of them}; the columns are "deployments 10", "± deployments 10"

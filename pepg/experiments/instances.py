@@ -1,14 +1,19 @@
 """Random performative MDPs of many sizes and discounts, to check a statement on: batch by batch, solved side by side."""
 
+from collections.abc import Iterable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import check_count, check_gamma, check_seed, check_sequence, check_vector
-from ..environments import random_softmax_pemdp
+from ..environments import SoftmaxPeMDP, random_softmax_pemdp
 
 
-def random_instances(seed, states, actions, gammas, strengths, count):
+def random_instances(
+    seed: int, states: Iterable[int], actions: Iterable[int], gammas: Iterable[float], strengths: ArrayLike, count: int,
+) -> Iterator[tuple[dict[str, Any], SoftmaxPeMDP, np.random.Generator]]:
     r"""Batches of `count` random :class:`pepg.SoftmaxPeMDP`, one for each number of states, of actions and each discount.
 
     seed : an integer; every batch has a generator of its own, spawned from it

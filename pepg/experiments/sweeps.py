@@ -12,11 +12,13 @@ import threading
 import time
 import traceback
 import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import joblib
 import numpy as np
@@ -28,11 +30,20 @@ from ..mdp import PeMDP
 from .files import write_whole
 from .fingerprint import fingerprint
 
+if TYPE_CHECKING:
+    import pandas as pd  # which a worker need not load
+    from distributed import Client  # the `dask` extra
+
+Case = TypeVar("Case")
+Result = TypeVar("Result")
 ANSWER = 10  # seconds that a cluster's scheduler has to answer
 WATCH = 1.0  # seconds between two looks of a worker at whether its parent lives
 
 
-def sweep(algorithms, environments, seeds, folder, jobs=None, cluster=None):
+def sweep(
+    algorithms: Mapping[str, Callable[..., Run]], environments: Mapping[str, PeMDP], seeds: Iterable[int], folder: str | os.PathLike,
+    jobs: int | None = None, cluster: "str | Client | None" = None,
+) -> "pd.DataFrame":
     """Every algorithm on every environment with every seed: a tidy table with one row per iterate.
 
     Columns: algorithm, environment, seed, iteration, value (the true performative value), shift (the relative change of the
@@ -57,7 +68,10 @@ def sweep(algorithms, environments, seeds, folder, jobs=None, cluster=None):
     return pd.concat(tables, ignore_index=True)
 
 
-def runs(algorithms, environments, seeds, folder, jobs=None, cluster=None):
+def runs(
+    algorithms: Mapping[str, Callable[..., Run]], environments: Mapping[str, PeMDP], seeds: Iterable[int], folder: str | os.PathLike,
+    jobs: int | None = None, cluster: "str | Client | None" = None,
+) -> dict[tuple[str, str, int], Run]:
     """The runs of a sweep, {(algorithm, environment, seed): Run}, those that `folder` holds from there.
 
     algorithms : {name: function}, called as ``function(env, seed=seed)`` and returning a :class:`pepg.Run` of one policy;
@@ -160,7 +174,9 @@ def _stored(file):
         return None
 
 
-def parallel(function, cases, jobs=None, cluster=None):
+def parallel(
+    function: Callable[[Case], Result], cases: Iterable[Case], jobs: int | None = None, cluster: "str | Client | None" = None,
+) -> list[Result]:
     """``[function(case) for case in cases]``, the cases side by side, with a progress bar.
 
     function : of one case; anything that cloudpickle can send, so also one defined in a notebook

@@ -47,6 +47,7 @@ largest value for moderate discounts, which the tolerance must exceed.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..arguments import check_number, check_policy, described
 from ..environments.softmax import SoftmaxPeMDP
@@ -134,7 +135,7 @@ class _Instances:
         return mean, mean + h * np.abs(gradient).sum(axis=0) + 0.5 * h**2 * bend
 
 
-def box_bounds(env, policies, half_width):
+def box_bounds(env: SoftmaxPeMDP, policies: ArrayLike, half_width: float) -> np.ndarray:
     r"""Upper bounds of :math:`V^\pi_\pi(\rho)` on boxes of policies of one two-action environment: (b,).
 
     policies : (b, S, 2), the centres · half_width : of the boxes in every :math:`x_s = \pi(1|s)`; they lie in the cube
@@ -150,7 +151,7 @@ def box_bounds(env, policies, half_width):
     return _Instances(env).evaluate(np.zeros(len(x), int), x, half_width)[1]
 
 
-def certified_optimum(env, policies=None, tolerance=1e-4):
+def certified_optimum(env: SoftmaxPeMDP, policies: ArrayLike | None = None, tolerance: float = 1e-4) -> Certificate:
     r"""The global optimum of :math:`V^\pi_\pi(\rho)` in two-action environments, certified to `tolerance`.
 
     env : a :class:`pepg.SoftmaxPeMDP` with two actions; its leading axes (...) are solved side by side

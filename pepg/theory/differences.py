@@ -4,34 +4,37 @@ r"""Independent derivations of the performative gradient, against which the exac
 definition and has autograd differentiate it.
 """
 
+from collections.abc import Callable
+
 import autograd.numpy as anp
 import numpy as np
 from autograd import grad
+from numpy.typing import ArrayLike
 
-from ..arguments import check_finite, check_function, check_leading, check_non_negative, check_positive
+from ..arguments import Numbers, check_finite, check_function, check_leading, check_non_negative, check_positive
 from ..environments.softmax import SoftmaxPeMDP
-from ..mdp import check_env, softmax
+from ..mdp import PeMDP, check_env, softmax
 from ..performative import performative_value
 
 
-def norm(array):
+def norm(array: ArrayLike) -> Numbers:
     """The Euclidean norm of the last two axes."""
     return np.sqrt((_matrices("array", array) ** 2).sum(axis=(-2, -1)))
 
 
-def inner(array, other):
+def inner(array: ArrayLike, other: ArrayLike) -> Numbers:
     """The inner product of the last two axes."""
     array, other = _matrices("array", array), _matrices("other", other)
     check_leading("other", other.shape, array.shape, "array")
     return (array * other).sum(axis=(-2, -1))
 
 
-def cosine(array, other):
+def cosine(array: ArrayLike, other: ArrayLike) -> Numbers:
     """The cosine of the angle between two arrays of states and actions, (..., S, A) to (...)."""
     return inner(array, other) / norm(array) / norm(other)
 
 
-def slopes(function, logits, width=1e-3):
+def slopes(function: Callable[[np.ndarray], np.ndarray], logits: ArrayLike, width: float = 1e-3) -> np.ndarray:
     """Central differences of fourth order of `function` in every logit, (..., S, A): an error of order width**4.
 
     `function` takes logits with axes of its own in front, (4, S A, ..., S, A), and returns (4, S A, ...).
@@ -45,14 +48,14 @@ def slopes(function, logits, width=1e-3):
     return np.moveaxis(slope, 0, -1).reshape(logits.shape)
 
 
-def central_differences(env, logits, entropy=0.0, width=1e-3):
+def central_differences(env: PeMDP, logits: ArrayLike, entropy: float = 0.0, width: float = 1e-3) -> np.ndarray:
     """:func:`slopes` of the performative value, (..., S, A)."""
     logits = check_finite("logits", logits, (check_env(env).n_states, env.n_actions))
     entropy = check_non_negative("entropy", entropy)
     return slopes(lambda near: performative_value(env, softmax(near), entropy), logits, width)
 
 
-def by_differentiation(env, logits, entropy=0.0):
+def by_differentiation(env: SoftmaxPeMDP, logits: ArrayLike, entropy: float = 0.0) -> np.ndarray:
     r"""The gradient in logits (n, S, A) of :math:`V_\lambda(\rho)`, from its definition in n softmax PeMDPs, by automatic differentiation.
 
     Raises ValueError for an environment of another kind, or logits that do not fit it.

@@ -3,11 +3,14 @@ r"""What estimators of the performative gradient have as their mean, and what a 
 Weights on the scores that look alike have different means: notebook 03 derives which lose a part of the gradient (R3).
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from ..arguments import check_count, check_discount, check_finite, check_function, check_instance, check_level
-from ..data import gradient_estimates, sample_trajectories
+from ..data import Trajectories, gradient_estimates, sample_trajectories
 from ..mdp import MDP, PeMDP, check_env, to_logits
 from ..performative import Deployment
 from .differences import inner, norm
@@ -21,20 +24,20 @@ class WithoutTransitions(PeMDP):
     What ascends there ascends what it would of `env` with the true advantage as the weight of the score of the transitions.
     """
 
-    def __init__(self, env):
+    def __init__(self, env: PeMDP) -> None:
         check_env(env)
         self.env, self.n_states, self.n_actions = env, env.n_states, env.n_actions
         self.gamma, self.rho = env.gamma, env.rho
 
-    def respond(self, policy):
+    def respond(self, policy: ArrayLike) -> MDP:
         return self.env.respond(policy)
 
-    def response_gradient(self, policy, occupancy, value):
+    def response_gradient(self, policy: ArrayLike, occupancy: ArrayLike, value: ArrayLike) -> np.ndarray:
         value = check_finite("value", value, (self.n_states,))
         return self.env.response_gradient(policy, occupancy, np.zeros_like(value))
 
 
-def visits(mdp, policy, horizon, discount):
+def visits(mdp: MDP, policy: ArrayLike, horizon: int, discount: float) -> np.ndarray:
     r"""Visits of finitely many steps, :math:`\sum_{t<T} c^t \Pr(s_t = s, a_t = a)` for the `discount` c, (..., S, A)."""
     policy = check_instance("mdp", mdp, MDP).check_policy(policy)
     horizon, discount = check_count("horizon", horizon), check_discount("discount", discount)
@@ -47,7 +50,7 @@ def visits(mdp, policy, horizon, discount):
     return total
 
 
-def expected_update(env, here, visits):
+def expected_update(env: PeMDP, here: Deployment, visits: ArrayLike) -> np.ndarray:
     r"""The performative gradient (R3) of the deployment `here`, with any `visits` in place of its occupancy, (..., S, A).
 
     .. math:: \sum_{s,a} c(s,a) \Big[ A \nabla\log\pi + \nabla r_\pi + \gamma \sum_{s'} \nabla P_\pi V \Big]
@@ -61,7 +64,9 @@ def expected_update(env, here, visits):
     return score + to_logits(here.policy, env.response_gradient(here.policy, visits, here.value))
 
 
-def estimates(env, here, weightings, count, horizon, rng):
+def estimates(
+    env: PeMDP, here: Deployment, weightings: Callable[[Trajectories], Mapping[str, tuple]], count: int, horizon: int, rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
     """Estimates of the gradient from the same `count` trajectories by several estimators: name to (count, S, A).
 
     here : the :class:`pepg.performative.Deployment` of a policy (S, A)
@@ -81,7 +86,7 @@ def estimates(env, here, weightings, count, horizon, rng):
     return {name: np.concatenate(chunks) for name, chunks in found.items()}
 
 
-def coefficient(estimates, exact, part, level=0.99):
+def coefficient(estimates: ArrayLike, exact: ArrayLike, part: ArrayLike, level: float = 0.99) -> tuple[float, float, float]:
     r"""How much of the `part` :math:`g_P` of the gradient `exact` a sample of estimates (n, S, A) has in its mean.
 
     :math:`1 + \langle e, g_P \rangle / \|g_P\|^2` for the mean error e: 1 where the part is whole and 0 where it is lost. Returns
@@ -96,7 +101,7 @@ def coefficient(estimates, exact, part, level=0.99):
     return each.mean(), each.mean() - half, each.mean() + half
 
 
-def power(estimates, part, count, level=0.99):
+def power(estimates: ArrayLike, part: ArrayLike, count: int, level: float = 0.99) -> float:
     r"""With what probability the joint test on `count` trajectories finds that exactly `part` is lost.
 
     For :func:`pepg.data.hotelling` at `level`, from the noncentral :math:`\chi^2` distribution with the covariance of `estimates`

@@ -1,11 +1,12 @@
 """Deployed against evaluated: the two places that a policy has in a performative value, one along each axis."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..mdp import check_env
+from ..mdp import PeMDP, check_env
 
 
-def decoupled_landscape(env, policies):
+def decoupled_landscape(env: PeMDP, policies: ArrayLike) -> np.ndarray:
     r"""The values :math:`V^{\pi_j}_{\pi_i}(\rho)` of following policy j in the environment that policy i has brought about: (n, n).
 
     policies : (n, S, A), those of a family, in the order of its parameter

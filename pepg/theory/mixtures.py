@@ -1,12 +1,13 @@
 """Mixtures of policies: how far they are from being stable."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..mdp import check_env
+from ..mdp import PeMDP, check_env
 from ..performative import deploy
 
 
-def local_stability(env, policies):
+def local_stability(env: PeMDP, policies: ArrayLike) -> np.ndarray:
     r"""How much the mixtures of the first t = 1, ..., T `policies` (T, S, A) leave to be gained state by state: (T,) gaps.
 
     Deploy :math:`\pi_1, \dots, \pi_t` with even chances, each in the environment that it brings about, with visits :math:`d_k` and
@@ -24,7 +25,7 @@ def local_stability(env, policies):
     return (np.cumsum(gains, axis=0).max(axis=-1).sum(axis=-1)) / count
 
 
-def hedge_bound(env, policies):
+def hedge_bound(env: PeMDP, policies: ArrayLike) -> np.ndarray:
     r"""What :func:`pepg.algorithms.hedge` guarantees of :func:`local_stability` for its first t = 1, ..., T policies: (T,).
 
     With :math:`R_k(s) = d_k(s)\, span\, A_k(s,\cdot)`, steps :math:`\eta_k(s) = c \sqrt{\log|A|} / \sqrt{\sum_{j<k} R_j(s)^2}` that do not

@@ -1,15 +1,18 @@
 """The results, checked on one environment: what a reader asks of an environment of their own."""
 
-import numpy as np
+from collections.abc import Mapping
 
-from ..arguments import check_count, check_mapping
-from ..mdp import best_response, check_env
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arguments import Numbers, check_count, check_mapping
+from ..mdp import PeMDP, best_response, check_env
 from ..performative import performative_gradient, performative_value
 from .differences import central_differences, norm
 from .results import best_response_gain, gradient_domination, gradient_parts, performance_difference
 
 
-def report(env, optimum, count=20):
+def report(env: PeMDP, optimum: ArrayLike, count: int = 20) -> list[dict[str, str | float]]:
     r"""R1, R3 and R5 on `env`, a dict a row: result, check, instances, worst and limit; what is worst is at most the limit.
 
     R1 on `count` pairs of random policies, the two sides' largest difference over the larger value; R3 at the first of them, the
@@ -33,7 +36,7 @@ def report(env, optimum, count=20):
     return [dict(zip(("result", "check", "instances", "worst", "limit"), row)) for row in rows]
 
 
-def parts(env, policies):
+def parts(env: PeMDP, policies: Mapping[str, ArrayLike]) -> list[dict[str, str | float]]:
     """A dict for each of `policies` (a dict of (S, A) by name): its value, the norms of the gradient's three parts, and the gain that a
     best response promises in the environment that it has brought about (0 where it is stable).
     """
@@ -48,7 +51,7 @@ def parts(env, policies):
     return rows
 
 
-def promised_and_delivered(env, policy):
+def promised_and_delivered(env: PeMDP, policy: ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
     """The value of `policy`, what a best response to its environment promises there, and what that delivers once deployed."""
     policy = check_env(env).check_policy(policy)
     frozen = env.respond(policy)

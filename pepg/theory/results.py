@@ -6,13 +6,14 @@ theory notebooks, which state and prove each result.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..arguments import check_lipschitz
-from ..mdp import best_response, check_env, to_logits
+from ..arguments import Numbers, check_lipschitz
+from ..mdp import PeMDP, best_response, check_env, to_logits
 from ..performative import deploy
 
 
-def performance_difference(env, policy, other):
+def performance_difference(env: PeMDP, policy: ArrayLike, other: ArrayLike) -> tuple[Numbers, Numbers]:
     r"""R1, the performative performance difference lemma: both sides, (...) each.
 
     .. math::
@@ -29,7 +30,7 @@ def performance_difference(env, policy, other):
     return new.expected_return - old.expected_return, (occupancy * (advantage + shift)).sum(axis=(-2, -1))
 
 
-def performative_shift(env, policy, other, lipschitz):
+def performative_shift(env: PeMDP, policy: ArrayLike, other: ArrayLike, lipschitz: tuple[ArrayLike, ArrayLike]) -> tuple[Numbers, Numbers]:
     r"""R2, the bound on what the environment's shift adds: both sides, (...) each, left <= right.
 
     .. math::
@@ -49,7 +50,7 @@ def performative_shift(env, policy, other, lipschitz):
     return left, (reward + env.gamma * transition * span / 2.0) * distance / (1.0 - env.gamma)
 
 
-def gradient_parts(env, policy, entropy=0.0):
+def gradient_parts(env: PeMDP, policy: ArrayLike, entropy: ArrayLike = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""R3 and R4, the three parts of the performative gradient in the logits, (..., S, A) each.
 
     The policy's, the rewards' and the transitions':
@@ -61,7 +62,7 @@ def gradient_parts(env, policy, entropy=0.0):
     return here.policy_part, rewards, here.environment_part(env) - rewards
 
 
-def gradient_domination(env, policy, optimum):
+def gradient_domination(env: PeMDP, policy: ArrayLike, optimum: ArrayLike) -> tuple[Numbers, Numbers, Numbers]:
     r"""R5, gradient domination with a performative residual: both sides and the residual, (...) each.
 
     For :math:`g = g_{pol} + g_{env}` in the logits, :math:`a^*(s) = \arg\max_a A^\pi_\pi(s,a)` and any :math:`\pi_O`,
@@ -93,7 +94,7 @@ def gradient_domination(env, policy, optimum):
     return best.expected_return - here.expected_return, right, residual
 
 
-def stability_gap(env, stable, optimum, lipschitz):
+def stability_gap(env: PeMDP, stable: ArrayLike, optimum: ArrayLike, lipschitz: tuple[ArrayLike, ArrayLike]) -> tuple[Numbers, Numbers]:
     r"""R8, what stability costs: both sides, (...) each; 0 <= left <= right if `stable` and `optimum` are what they say.
 
     :math:`V(\pi_O) - V(\pi_S)` against the right-hand side of R2 at :math:`(\pi_O, \pi_S)`: the advantage term of R1 is
@@ -104,7 +105,7 @@ def stability_gap(env, stable, optimum, lipschitz):
     return deploy(env, optimum).expected_return - deploy(env, stable).expected_return, right
 
 
-def best_response_gain(env, policy):
+def best_response_gain(env: PeMDP, policy: ArrayLike) -> Numbers:
     r"""How much a best response to the environment of `policy` promises above its own value there, (...): 0 if stable.
 
     :math:`\max_{\pi'} V^{\pi'}_\pi(\rho) - V^\pi_\pi(\rho)`, by :func:`pepg.best_response` in M(π).
@@ -113,7 +114,7 @@ def best_response_gain(env, policy):
     return here.mdp.expected_return(best_response(here.mdp)) - here.expected_return
 
 
-def promise_and_shift(env, policies):
+def promise_and_shift(env: PeMDP, policies: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     r"""R1 along policies (T + 1, ..., S, A) deployed in turn: what each deployment promised the next, and the shift.
 
     Returns the values (T + 1, ...) and, for t < T, :math:`V^{\pi_{t+1}}_{\pi_t}(\rho)`, which the environment frozen at :math:`\pi_t`

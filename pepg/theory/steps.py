@@ -7,8 +7,10 @@ leading axes of the policies and of the environment; occupancies are not normali
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..arguments import check_lipschitz
+from ..arguments import Numbers, check_lipschitz
+from ..mdp import PeMDP
 from ..performative import deploy
 
 
@@ -25,7 +27,7 @@ def _shift(new, old):
     return rewards, new.mdp.gamma * (moved @ new.value[..., None, :, None])[..., 0]
 
 
-def difference_terms(env, policy, other):
+def difference_terms(env: PeMDP, policy: ArrayLike, other: ArrayLike) -> np.ndarray:
     r"""R1's right-hand side by terms, (3, ...): the advantage's, the rewards' and the transitions'.
 
     .. math::
@@ -41,7 +43,7 @@ def difference_terms(env, policy, other):
     return np.stack([(occupancy * term).sum(axis=(-2, -1)) for term in terms])
 
 
-def shift_steps(env, policy, other, lipschitz):
+def shift_steps(env: PeMDP, policy: ArrayLike, other: ArrayLike, lipschitz: tuple[ArrayLike, ArrayLike]) -> np.ndarray:
     r"""The proof of R2, (6, ...): :math:`q_0 \le q_1 \le \dots \le q_5`, from the left-hand side to the right-hand side.
 
     With :math:`\Delta r = r_\pi - r_{\pi'}`, :math:`D = \gamma (P_\pi - P_{\pi'}) V^\pi_\pi`, :math:`d = d^\pi_{\pi'}`, half the span h of
@@ -70,7 +72,7 @@ def shift_steps(env, policy, other, lipschitz):
     return np.stack([first, *summed, worst / (1.0 - env.gamma), bound / (1.0 - env.gamma)])
 
 
-def sharp_shift(env, policy, other, lipschitz):
+def sharp_shift(env: PeMDP, policy: ArrayLike, other: ArrayLike, lipschitz: tuple[ArrayLike, ArrayLike]) -> Numbers:
     r"""R2's right-hand side where the transitions are a softmax of logits that are affine in the policy, (...).
 
     .. math:: \frac{1}{1-\gamma} \Big( L_r \|\pi - \pi'\|_2
@@ -105,7 +107,7 @@ class Domination:
     pairs: np.ndarray
 
 
-def domination_steps(env, policy, optimum):
+def domination_steps(env: PeMDP, policy: ArrayLike, optimum: ArrayLike) -> Domination:
     r"""The proof of R5 for `policy` π and `optimum` :math:`\pi_O`, as a :class:`Domination`.
 
     With :math:`x = d^{\pi_O}_\pi`, :math:`d = d^\pi_\pi`, :math:`A = A^\pi_\pi`, :math:`a^*(s) = \arg\max_a A(s,a)`, the `mismatch` c and
