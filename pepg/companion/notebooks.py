@@ -1,10 +1,10 @@
 """One notebook: run with papermill in a process of its own, its figures published once it has run to its end.
 
-It runs in a staging folder, build/<profile>/<name>/, and its figures, data, tables and claims move to figures/ (or
-build/<profile>/figures/ in another than the paper profile; own/ in it for a reader's own notebooks) only then: all are first copied
-beside their places, then renamed, the manifest last. A journal says what is to be renamed, so that where a process is killed in between
-the next one ends what it began. A stamp records the checksums of all that went in and came out, so that a notebook runs again only when one of them has
-changed or is missing.
+It runs in a staging folder, build/<profile>/<name>/, and its figures, data, tables and claims move to figures/ (or build/<profile>/figures/
+in another than the paper profile; own/ in it for a reader's own notebooks) only then: all are first copied beside their places, then
+renamed, the manifest last. A journal says what is to be renamed, so that where a process is killed in between the next one ends what it
+began. A stamp records the checksums of all that went in and came out, so that a notebook runs again only when one of them has changed or is
+missing.
 """
 
 import fcntl
