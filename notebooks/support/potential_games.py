@@ -5,6 +5,7 @@ from itertools import product
 import autograd.numpy as anp
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import pepg
 from pepg import figures
@@ -148,14 +149,24 @@ def ascend(kind, env, strength, seed, iterations, step_size, every):
 LOOKS = {"independent PG": "PG", "joint PG": "RPO", "joint PePG": "PePG"}
 
 
-def draw_main(curves, regrets, strengths, symbol="ω", below=0.4, above=0.06, most=1.5):
+def tabulate(values, regrets, every, symbol):
+    """Curves of values (round, seed) and of regrets, which are known every so many rounds, of {(strength, algorithm): ...}."""
+    known = {"value": {key: v[::every] for key, v in values.items()}, "regret": regrets}
+    return pd.concat([
+        figures.curves(every * np.arange(len(v)), v, "round", **{symbol: strength}, algorithm=name).assign(quantity=quantity)
+        for quantity, table in known.items() for (strength, name), v in table.items()
+    ]).round(6)
+
+
+def draw_main(drawn, strengths, symbol="ω", below=0.4, above=0.06, most=1.5):
     """Values and Nash regrets by round, a column a strength; values from `below` under the highest mean to `above` it, regrets up to `most`."""
     figure, axes = plt.subplots(2, len(strengths), figsize=(7.2, 4.6), sharex=True, squeeze=False)
     for column, strength in zip(axes.T, strengths):
-        for ax, table in zip(column, (curves, regrets)):
-            for name, part in table[table[symbol] == strength].groupby("algorithm", sort=False):
+        here = drawn[drawn[symbol] == strength]
+        for ax, quantity in zip(column, ("value", "regret")):
+            for name, part in here[here["quantity"] == quantity].groupby("algorithm", sort=False):
                 figures.draw_curve(ax, part, name, x="round", color=figures.COLORS[LOOKS[name]], linestyle=figures.LINES[LOOKS[name]])
-        top = curves.loc[curves[symbol] == strength, "mean"].max()
+        top = here.loc[here["quantity"] == "value", "mean"].max()
         column[0].set(title=f"{symbol} = {strength:g}", ylim=(top - below, top + above))  # all start far below
         column[1].set(xlabel="round", ylim=(0.0, most))
     axes[0, 0].set_ylabel("mean reward per step")

@@ -4,9 +4,11 @@ from itertools import product
 
 import autograd.numpy as anp
 import numpy as np
+import pandas as pd
 from autograd import grad
 
 import pepg
+from pepg import figures
 
 from .potential_games import climb, start
 
@@ -23,7 +25,7 @@ def divisions(agents):
 
 
 def _waves(agents):
-    """Angles by facility, as cosines and sines (4, n), and what each adds (2, n) to the probability that the next state is spread.
+    """What an agent in each facility turns a wave by (4, n), and what each wave adds (2, n) to the probability that the next state is spread.
 
     A probability of counts is a sum of waves over their law, a product over agents. More than half of them can be in one facility
     only, so that four laws of one count do while safe. Once spread, safe follows where every count is a quarter, the only way for all
@@ -38,7 +40,7 @@ def _waves(agents):
     angles = np.concatenate([angle, turned]).T
     events = np.zeros((2, angles.shape[1]), dtype=complex)
     events[SAFE, : len(angle)], events[SPREAD, len(angle) :] = safe, spread
-    return np.cos(angles), np.sin(angles), events
+    return np.exp(1j * angles), events
 
 
 def two_states(safe, spread, gamma):
@@ -66,19 +68,19 @@ class Game:
         rng = np.random.default_rng(seed)
         shuffled = rng.permuted(np.tile(WEIGHTS, (agents, 1)), axis=1)
         self.wanted = np.where(rng.random(shuffled.shape) > 0.7, shuffled, WEIGHTS)  # of each who intervenes
-        self._cos, self._sin, self._events = _waves(agents)
+        self._turns, self._events = _waves(agents)
 
     def crowding(self, each):
         """The probability (..., agent, state, action) that the next state is spread if an agent does that and the others follow `each`."""
-        waves = [each[..., i, :, :] for i in range(self.agents)]
-        waves = [anp.dot(one, self._cos) + 1j * anp.dot(one, self._sin) for one in waves]
+        each = each + 0j
+        waves = [anp.dot(each[..., i, :, :], self._turns) for i in range(self.agents)]
         before, after = [self._events], [1.0]
         for i in range(self.agents - 1):
             before.append(before[-1] * waves[i])
             after.append(after[-1] * waves[-1 - i])
         # All agents but one, without a division: a wave can be 0.
         others = anp.stack([a * b for a, b in zip(before, after[::-1])], axis=-3)
-        return anp.dot(anp.real(others), self._cos.T) - anp.dot(anp.imag(others), self._sin.T)
+        return anp.real(anp.dot(others, self._turns.T))
 
     def interventions(self, each):
         """The probability (..., agent, state, action) that whoever can replace an agent's action does so by this one."""
@@ -135,7 +137,7 @@ def regret(game, each):
     """What the agent who gains most would gain by a best response, the others and those who intervene as they are, per step."""
     own = game.own(each, game.interventions(each))
     gains = own.expected_return(pepg.best_response(own)) - own.expected_return(each)
-    return (1.0 - game.gamma) * gains.max(axis=-1)
+    return (1.0 - game.gamma) * np.maximum(gains.max(axis=-1), 0.0)
 
 
 def deployed(game, each):
@@ -187,3 +189,22 @@ def divided(game, spread):
     counts = divisions(game.agents)
     each = pure(counts, spread)
     return counts, deployed(game, each), regret(game, each)
+
+
+def best_divisions(game, spread):
+    """Of the ways to divide while safe the best, and the best that is stable: {which: (counts, value, regret)}."""
+    counts, values, regrets = divided(game, spread)
+    places = {"best division": values.argmax(), "best stable one": np.where(regrets < 1e-6, values, -np.inf).argmax()}
+    return {which: (counts[at], values[at], regrets[at]) for which, at in places.items()}
+
+
+def ends(found, climbs):
+    """A table of divisions {(strength, which): (counts, value, regret)} and of where ascents end."""
+    rows = [
+        (strength, f"{which}: {', '.join(map(str, counts))}", value, np.nan, np.nan, lost, lost)
+        for (strength, which), (counts, value, lost) in found.items()
+    ]
+    for (strength, name), (values, regrets, _) in climbs.items():
+        rows.append((strength, name, *map(float, figures.mean_interval(values[-1])), regrets[-1].min(), regrets[-1].max()))
+    columns = ["α", "policies", "reward", "low", "high", "least regret", "largest regret"]
+    return pd.DataFrame(rows, columns=columns).sort_values("α", kind="stable")
