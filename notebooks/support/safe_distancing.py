@@ -191,11 +191,14 @@ def divided(game, spread):
     return counts, deployed(game, each), regret(game, each)
 
 
-def best_divisions(game, spread):
-    """Of the ways to divide while safe the best, and the best that is stable: {which: (counts, value, regret)}."""
-    counts, values, regrets = divided(game, spread)
-    places = {"best division": values.argmax(), "best stable one": np.where(regrets < 1e-6, values, -np.inf).argmax()}
-    return {which: (counts[at], values[at], regrets[at]) for which, at in places.items()}
+def best_divisions(games, spread):
+    """Of the ways to divide while safe the best, and the best that is stable, in games by strength: {(strength, which): (counts, value, regret)}."""
+    found = {}
+    for strength, game in games.items():
+        counts, values, regrets = divided(game, spread)
+        places = {"best division": values.argmax(), "best stable one": np.where(regrets < 1e-6, values, -np.inf).argmax()}
+        found |= {(strength, which): (counts[at], values[at], regrets[at]) for which, at in places.items()}
+    return found
 
 
 def ends(found, climbs):
