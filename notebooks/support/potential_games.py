@@ -5,6 +5,7 @@ from itertools import product
 import autograd.numpy as anp
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import pepg
 from pepg import figures
@@ -110,20 +111,37 @@ def cooperating(env, strength, deployment, each):
     return pulled_back(deployment.occupancy.sum(axis=1, keepdims=True) * deployment.mdp.backup(deployment.value), each)
 
 
-def ascend(kind, env, strength, seed, iterations, step_size, every):
-    """Ascent from near-uniform agents, Adam with a step that falls to 0: per-step values (iterations + 1,), regrets and the last agents."""
-    logits = np.random.default_rng(seed).normal(0.0, 0.1, (AGENTS, len(STATES), 2))
+def start(seed, shape):
+    """Logits of near-uniform agents."""
+    return np.random.default_rng(seed).normal(0.0, 0.1, shape)
+
+
+def climb(look, regret, logits, iterations, step_size, every):
+    """Adam with a step that falls to 0: per-step values (iterations + 1, ...), regrets and the last agents.
+
+    look : the value per step of agents (agent, state, action), and a gradient in their policies
+    """
     rule, values, regrets = Adam(1.0), [], []
     for t in range(iterations + 1):
         each = pepg.softmax(logits)
-        deployment = pepg.deploy(env, together(each))
-        values.append((1 - env.gamma) * deployment.expected_return)
+        value, gradient = look(each)
+        values.append(value)
         if t % every == 0:
-            regrets.append(regret(env, strength, each))
-        gradient = kind(env, strength, deployment, each)
+            regrets.append(regret(each))
         gradient = each * (gradient - (each * gradient).sum(axis=-1, keepdims=True))
         logits = logits + step_size * (1 - t / iterations) * rule(gradient)
     return np.array(values), np.array(regrets), each
+
+
+def ascend(kind, env, strength, seed, iterations, step_size, every):
+    """:func:`climb` of the four, from near-uniform agents."""
+
+    def look(each):
+        deployment = pepg.deploy(env, together(each))
+        return (1 - env.gamma) * deployment.expected_return, kind(env, strength, deployment, each)
+
+    logits = start(seed, (AGENTS, len(STATES), 2))
+    return climb(look, lambda each: regret(env, strength, each), logits, iterations, step_size, every)
 
 
 # Figures
@@ -131,16 +149,26 @@ def ascend(kind, env, strength, seed, iterations, step_size, every):
 LOOKS = {"independent PG": "PG", "joint PG": "RPO", "joint PePG": "PePG"}
 
 
-def draw_main(curves, regrets, strengths):
-    """Values and Nash regrets by round, a column a strength."""
+def tabulate(values, regrets, every, symbol):
+    """Curves of values (round, seed) and of regrets, which are known every so many rounds, of {(strength, algorithm): ...}."""
+    known = {"value": {key: v[::every] for key, v in values.items()}, "regret": regrets}
+    return pd.concat([
+        figures.curves(every * np.arange(len(v)), v, "round", **{symbol: strength}, algorithm=name).assign(quantity=quantity)
+        for quantity, table in known.items() for (strength, name), v in table.items()
+    ]).round(6)
+
+
+def draw_main(drawn, strengths, symbol="ω", below=0.4, above=0.06, most=1.5):
+    """Values and Nash regrets by round, a column a strength; values from `below` under the highest mean to `above` it, regrets up to `most`."""
     figure, axes = plt.subplots(2, len(strengths), figsize=(7.2, 4.6), sharex=True, squeeze=False)
-    for column, omega in zip(axes.T, strengths):
-        for ax, table in zip(column, (curves, regrets)):
-            for name, part in table[table["ω"] == omega].groupby("algorithm", sort=False):
+    for column, strength in zip(axes.T, strengths):
+        here = drawn[drawn[symbol] == strength]
+        for ax, quantity in zip(column, ("value", "regret")):
+            for name, part in here[here["quantity"] == quantity].groupby("algorithm", sort=False):
                 figures.draw_curve(ax, part, name, x="round", color=figures.COLORS[LOOKS[name]], linestyle=figures.LINES[LOOKS[name]])
-        top = curves.loc[curves["ω"] == omega, "mean"].max()
-        column[0].set(title=f"ω = {omega:g}", ylim=(top - 0.4, top + 0.06))  # all start far below
-        column[1].set(xlabel="round", ylim=(0.0, 1.5))
+        top = here.loc[here["quantity"] == "value", "mean"].max()
+        column[0].set(title=f"{symbol} = {strength:g}", ylim=(top - below, top + above))  # all start far below
+        column[1].set(xlabel="round", ylim=(0.0, most))
     axes[0, 0].set_ylabel("mean reward per step")
     axes[1, 0].set_ylabel("Nash regret per step")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
