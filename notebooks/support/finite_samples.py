@@ -83,6 +83,14 @@ def sampled_runs(case):
     )
 
 
+def without_a_start(case):
+    """What PePG's ends from the uniform policy are above PG's, by seed, all else as it comes. case : setting, seeds, trajectories, deployments"""
+    setting, seeds, trajectories, deployments = case
+    env = pepg.Gridworld(*setting)
+    begin = {"policy": env.uniform_policy(), "seed": [*seeds], "trajectories": trajectories, "iterations": deployments}
+    return algorithms.sampled_pepg(env, **begin).values[-1] - algorithms.sampled_policy_gradient(env, **begin).values[-1]
+
+
 def exact_runs(case):
     """The same with exact gradients: PePG and PG with a mirror step of the sampled ones' size there, {method: Run}."""
     setting, draws, seeds, options, iterations = case
