@@ -114,15 +114,25 @@ def told_in_full(done, reward):
 def test_company_pays_and_crowds_spread():
     """Of eight: 4 + 4 may stay while safe, and pay 16 and 12; once spread only 2 + 2 + 2 + 2 lead back."""
     game = distancing.Game(0.0)
-    counts, values, regrets = distancing.divided(game, (2, 2, 2, 2))
+    counts = distancing.divisions(8)
     assert len(counts) == 165 and (counts.sum(axis=1) == 8).all()
-    best = values.argmax()
-    assert counts[best].tolist() == [4, 4, 0, 0]
-    assert values[best] == pytest.approx(0.5 * 14.0 + 0.5 * (0.01 * 5.0 + 0.99 * 14.0))
-    assert regrets[best] == pytest.approx(0.0, abs=1e-9)
+    for counts, value, regret, agents in distancing.best_divisions({0.0: game}, (2, 2, 2, 2), pairings=2).values():
+        assert counts.tolist() == agents[:, 0].sum(axis=0).tolist() == [4, 4, 0, 0] and (agents[:, 1].sum(axis=0) == 2).all()
+        assert value == pytest.approx(0.5 * 14.0 + 0.5 * (0.01 * 5.0 + 0.99 * 14.0)) == distancing.deployed(game, agents)
+        assert regret == pytest.approx(0.0, abs=1e-9)
     assert distancing.deployed(game, distancing.pure((8, 0, 0, 0), (8, 0, 0, 0))) == pytest.approx(8 * 4.0 - 100.0)
     nobody_leaves_alone = distancing.regret(game, distancing.pure((4, 4, 0, 0), (8, 0, 0, 0)))
     assert nobody_leaves_alone == pytest.approx(0.0, abs=1e-9)
+    # Who leaves a crowd of eight is alone instead, where its weight is at best 3 in place of 8 · 4, and is penalised all the same.
+    assert distancing.leaving(game, distancing.pure((4, 4, 0, 0), (8, 0, 0, 0))) == pytest.approx(0.01 * (32.0 - 3.0))
+
+
+def test_pairings_matter_where_somebody_intervenes():
+    """The best of some pairings of a division is worth more than that of the agents in order, and is what it is said to be."""
+    game = distancing.Game(0.15)
+    counts, value, regret, agents = distancing.best_divisions({0.15: game}, (2, 2, 2, 2), pairings=5)[0.15, "best division"]
+    assert value > distancing.deployed(game, distancing.pure(counts, (2, 2, 2, 2))) + 0.2
+    assert value == pytest.approx(distancing.deployed(game, agents)) and regret == pytest.approx(distancing.regret(game, agents))
 
 
 @pytest.mark.parametrize("agents", [4, 8])

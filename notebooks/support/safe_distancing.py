@@ -140,6 +140,15 @@ def regret(game, each):
     return (1.0 - game.gamma) * np.maximum(gains.max(axis=-1), 0.0)
 
 
+def leaving(game, each):
+    """What the agent who loses least by it loses by going elsewhere once spread in one step alone, by joint policy, per step."""
+    own = game.own(each, game.interventions(each))
+    worth = own.action_value(each)[..., SPREAD, :]
+    there = each[..., SPREAD, :] > 0.5
+    elsewhere = np.where(there, -np.inf, worth).max(axis=-1)
+    return (1.0 - game.gamma) * ((each[..., SPREAD, :] * worth).sum(axis=-1) - elsewhere).min(axis=-1)
+
+
 def deployed(game, each):
     """The value of joint policies where they are deployed."""
     return game.value(game.done(each, game.interventions(each)))
@@ -178,34 +187,40 @@ def ascend(kind, game, seeds, iterations, step_size, every, near=None):
 
 
 def pure(counts, spread):
-    """Deterministic agents (n, agent, state, action), in order, who divide by counts (n, 4), or (4,) for one, and (4,)."""
-    safe, spread = ([np.repeat(np.arange(FACILITIES), row) for row in np.atleast_2d(rows)] for rows in (counts, spread))
-    each = np.eye(FACILITIES)[np.stack(np.broadcast_arrays(safe, spread), axis=-1)]
-    return each if np.ndim(counts) > 1 else each[0]
+    """Deterministic agents (agent, state, action), in order, who divide by counts (4,) while safe and by others once spread."""
+    return followed(*(np.repeat(np.arange(FACILITIES), row) for row in (counts, spread)))
 
 
-def divided(game, spread):
-    """Every way to divide while safe, with one way to divide once spread, by deterministic agents: counts, values, regrets."""
-    counts = divisions(game.agents)
-    each = pure(counts, spread)
-    return counts, deployed(game, each), regret(game, each)
+def followed(safe, spread):
+    """Deterministic agents (..., agent, state, action) from where each goes (..., agent) in both states."""
+    return np.eye(FACILITIES)[np.stack([safe, spread], axis=-1)]
 
 
-def best_divisions(games, spread):
-    """Of the ways to divide while safe the best, and the best that is stable, in games by strength: {(strength, which): (counts, value, regret)}."""
-    found = {}
+def best_divisions(games, spread, pairings=100):
+    """Of the ways to divide while safe, with one once spread, the best and the best that is stable, in games by strength.
+
+    {(strength, which): (counts, value, regret, agents)}. Who goes where in one state may go anywhere in the other, and who intervenes
+    has tastes, so that of each way the best of so many random pairings counts.
+    """
+    found, rng = {}, np.random.default_rng(0)
     for strength, game in games.items():
-        counts, values, regrets = divided(game, spread)
-        places = {"best division": values.argmax(), "best stable one": np.where(regrets < 1e-6, values, -np.inf).argmax()}
-        found |= {(strength, which): (counts[at], values[at], regrets[at]) for which, at in places.items()}
+        counts = divisions(game.agents)
+        places = [np.stack([np.repeat(np.arange(FACILITIES), row) for row in rows]) for rows in (counts, [spread] * len(counts))]
+        tried = [followed(*(rng.permuted(rows, axis=1) for rows in places)) for _ in range(pairings)]
+        values = np.stack([deployed(game, each) for each in tried])
+        top = values.round(9).argmax(axis=0), np.arange(len(counts))  # the first of those that rounding alone tells apart
+        agents, values = np.stack(tried)[top], values[top]
+        regrets = regret(game, agents)
+        best = {"best division": values.argmax(), "best stable one": np.where(regrets < 1e-6, values, -np.inf).argmax()}
+        found |= {(strength, which): (counts[at], values[at], regrets[at], agents[at]) for which, at in best.items()}
     return found
 
 
 def ends(found, climbs):
-    """A table of divisions {(strength, which): (counts, value, regret)} and of where ascents end."""
+    """A table of what :func:`best_divisions` finds and of where ascents end."""
     rows = [
         (strength, f"{which}: {', '.join(map(str, counts))}", value, np.nan, np.nan, lost, lost)
-        for (strength, which), (counts, value, lost) in found.items()
+        for (strength, which), (counts, value, lost, _) in found.items()
     ]
     for (strength, name), (values, regrets, _) in climbs.items():
         rows.append((strength, name, *map(float, figures.mean_interval(values[-1])), regrets[-1].min(), regrets[-1].max()))
