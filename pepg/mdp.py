@@ -334,7 +334,8 @@ class PeMDP(ABC):
         given = [f.name for f in fields(self) if f.init] if is_dataclass(self) else []
         numbers = {name: getattr(self, name) for name in given if np.ndim(getattr(self, name)) == 0} | {"gamma": self.gamma}
         settings = ", ".join(f"{name}={x:g}" for name, x in numbers.items() if isinstance(x, (int, float, np.number)))
-        return f"{type(self).__name__}({settings}): {self.n_states} states, {self.n_actions} actions"
+        lead = "".join(f"{n} x " for n in self.lead)
+        return f"{type(self).__name__}({settings}): {lead}{self.n_states} states, {self.n_actions} actions"
 
     def check_policy(self, policy: ArrayLike, name: str = "policy") -> np.ndarray:
         """`policy` as an array (..., S, A), or a ValueError that names the first offence; `name` is what the caller calls it."""
@@ -389,3 +390,10 @@ def check_env(env, kind=PeMDP):
     if isinstance(env, type) and issubclass(env, kind):
         raise ValueError(f"env: expected a {kind.__name__}, got {described(env)} itself, of which {env.__name__}(...) makes one")
     return check_instance("env", env, kind)
+
+
+def check_one_env(env):
+    """The same where it is not several side by side."""
+    if check_env(env).lead:
+        raise ValueError(f"env: expected one environment, got {' x '.join(map(str, env.lead))} of them side by side")
+    return env

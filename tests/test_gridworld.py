@@ -491,12 +491,31 @@ def test_several_seeds_are_worlds_side_by_side():
     assert np.abs(mdp.P[:, 1] - mdp.P[:, 2]).max() > 1e-3
 
 
+def test_several_worlds_where_one_is_expected_and_where_they_are_not():
+    env = pepg.Gridworld(n_followers=2, grid=[[-0.01, -0.02], [-0.5, 1.0]], seed=[0, 1])
+    policies = env.random_policies(range(2))
+    assert repr(env).endswith("2 x 4 states, 4 actions") and pepg.check_environment(env) is not None
+    one = np.ones((4, 4))
+    np.testing.assert_array_equal(
+        env.response_gradient(policies, one, one[0]), env.response_gradient(policies, np.stack([one, one]), np.ones((2, 4)))
+    )
+    with pytest.raises(ValueError, match="occupancy: expected shape .2, 4, 4., or fewer leading axes, got .3, 2, 4, 4."):
+        env.response_gradient(policies, np.ones((3, 2, 4, 4)), one[0])
+    for asked in (
+        lambda: pepg.theory.decoupled_landscape(env, policies),
+        lambda: pepg.theory.local_stability(env, policies),
+        lambda: pepg.algorithms.sampled_pepg(env, seed=[0, 1], policy=policies, iterations=1),
+    ):
+        with pytest.raises(ValueError, match="env: expected one environment, got 2 of them side by side"):
+            asked()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ({"seed": []}, "seed: expected at least one"),
         ({"seed": [0, -1]}, "seed: expected a whole number >= 0"),
-        ({"seed": [0, 1], "grid": pepg.random_grid(23, 23, 0)}, "seed: expected one seed on a grid of more than 500 cells"),
+        ({"seed": [0, 1], "grid": pepg.random_grid(23, 23, 0)}, "seed: expected a number, no sequence, on a grid of more than 500 cells"),
     ],
 )
 def test_errors_of_several_seeds(arguments, message):

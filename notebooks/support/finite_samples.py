@@ -83,8 +83,8 @@ def sampled_runs(case):
     )
 
 
-def without_a_start(case):
-    """What PePG's ends from the uniform policy are above PG's, by seed, all else as it comes. case : setting, seeds, trajectories, deployments"""
+def from_uniform(case):
+    """By how much PePG ends above PG from the uniform policy, by seed, all else as it comes. case : setting, seeds, trajectories, deployments"""
     setting, seeds, trajectories, deployments = case
     env = pepg.Gridworld(*setting)
     begin = {"policy": env.uniform_policy(), "seed": [*seeds], "trajectories": trajectories, "iterations": deployments}

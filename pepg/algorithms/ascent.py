@@ -76,14 +76,14 @@ class Mirror:
     proportional to the gradient in the logits does, so that an action that turns out to be good comes back.
 
     **An entropy bonus** is taken at :math:`\pi_{t+1}`, not at :math:`\pi_t`. Its part :math:`-\lambda d(s) \log \pi_t(a|s)` of G takes the
-    share :math:`\eta \lambda d(s)` of a logit back: above 1 that overshoots, and above 2 the logits swing ever further, until runs that
-    rounding alone tells apart end apart. Instead, with the `pull` :math:`c(s) = \lambda d(s)`,
+    share :math:`\eta \lambda d(s)` of a logit back: above 1 that overshoots, and above 2 the logits swing, ever further but for the clip, so
+    that runs which rounding alone tells apart end apart. Instead, with the `pull` :math:`c(s) = \lambda d(s)`,
 
     .. math:: \theta \mathrel{+}= \mathrm{clip} \big( \tfrac{\eta}{1 + \eta c} G, \pm 2 \big), \qquad \pi_{t+1} = \arg\max_\pi
               \sum_s \Big( \langle G_0, \pi \rangle + c H(\pi) - \tfrac{1}{\eta} KL(\pi \| \pi_t) \Big)(s)
 
     where nothing is clipped, with :math:`G_0 = G + c \log \pi_t`: the step of policy mirror descent for a regularised value (Lan, Math.
-    Program. 2023; Cen, Cheng, Chen, Wei & Chi, Oper. Res. 2022), which goes there however large :math:`\eta` is.
+    Program. 2023). It is a step of :math:`\eta / (1 + \eta c) < 1 / c`, which takes back less than the whole of a logit.
     """
 
     longest = 2.0  # logits in one step

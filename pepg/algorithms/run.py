@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ..arguments import check_any_policy, check_array, check_count, check_finite, check_leading, check_number, check_size, described
 from ..data import sample_trajectories
-from ..mdp import MDP, check_env
+from ..mdp import MDP, check_env, check_one_env
 from ..performative import deploy
 from ..policies import Tabular, check_policies
 
@@ -237,6 +237,7 @@ class Field:
     """
 
     def __init__(self, env, start, seed, trajectories, horizon, w=1.0):
+        check_one_env(env)
         lead = (len(seed),) if np.ndim(seed) else ()
         if start.shape != (*lead, env.n_states, env.n_actions):
             raise ValueError(f"policy: expected shape {(*lead, env.n_states, env.n_actions)}, got {start.shape}")

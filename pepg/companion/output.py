@@ -39,7 +39,7 @@ class Output:
     runs the notebook by hand; `make figures` publishes to figures/ once the whole notebook has run.
     """
 
-    def __init__(self, notebook: str, profile: Literal["paper", "quick"] = "paper", **parameters: Any) -> None:
+    def __init__(self, notebook: str, profile: Literal["paper", "quick", "full"] = "paper", **parameters: Any) -> None:
         self.notebook, self.profile = check_name("notebook", notebook), check_choice("profile", profile, PROFILES)
         self.parameters = {"profile": profile, **parameters}
         self.folder = Path(os.environ.get("PEPG_OUTPUT", PROJECT / "build" / "interactive"))
@@ -119,7 +119,7 @@ def show_table(table: pd.DataFrame, default: str = "{:.4f}", **formats: str) -> 
 
 
 def read_published(name: str) -> pd.DataFrame:
-    """The data that another notebook published: the table `<name>.csv` of figures/ (of the quick profile's in its runs).
+    """The data that another notebook published: the table `<name>.csv` of figures/, or of the same profile's.
 
     `make` reads these calls: a notebook runs after those whose data it reads, so `name` is written out.
     """

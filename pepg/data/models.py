@@ -52,7 +52,7 @@ def estimated_value(trajectories: Trajectories, gamma: float, prior: ArrayLike, 
     return np.linalg.solve(system, (paid + weight * prior)[..., None])[..., 0]
 
 
-def empirical_mdp(transitions: Sequence[np.ndarray], gamma: float, rho: ArrayLike, n_actions: int) -> tuple[MDP, np.ndarray]:
+def empirical_mdp(transitions: Sequence[ArrayLike], gamma: float, rho: ArrayLike, n_actions: int) -> tuple[MDP, np.ndarray]:
     r"""The MDP of averages over `transitions` (states, actions, rewards, next states), and how often each (s, a) occurs.
 
     A state that no transition leaves is terminal, since nothing is known of what it is worth. A pair (s, a) that does not occur

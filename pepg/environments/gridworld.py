@@ -28,6 +28,7 @@ of its branches have the same derivative. One that does not is a kink of the res
 one element of the generalised gradient there (of each follower's value function, in Clarke's sense).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -37,7 +38,6 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array, issparse, sparray
 
 from ..arguments import (
-    Seeds,
     check_array,
     check_count,
     check_finite,
@@ -70,7 +70,7 @@ _DEFAULT_MAP = """
 """
 
 
-def default_grid():
+def default_grid() -> np.ndarray:
     """The 8x8 entry rewards of the paper's experiments: -0.01, -0.02 or -0.5 a cell, and +1 at the goal."""
     return np.array([[_LEGEND[cell] for cell in row] for row in _DEFAULT_MAP.split()])
 
@@ -139,7 +139,8 @@ class Gridworld(PeMDP):
     grid : 2-D entry rewards whose last cell, the goal, holds the largest; the 8x8 grid of the paper by default (others: :func:`random_grid`)
     seed : which followers are drawn. None: those of the released program, follower k from ``numpy.random.default_rng(k)``; a whole
         number >= 0: follower k from the k-th child of that ``SeedSequence``, so that draws with different seeds are independent. A
-        sequence of these is as many worlds side by side, whose policies and MDPs have an axis for it: ``lead`` = (len(seed),)
+        sequence of these is as many worlds side by side, whose policies and MDPs have an axis for it: ``lead`` = (len(seed),);
+        algorithms from samples take one world
 
     The states are the cells, row by row; the actions left, right, up, down (a move off the grid stays in place). rho is
     uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
@@ -157,8 +158,8 @@ class Gridworld(PeMDP):
     n_followers: int = 50
     gamma: float = 0.9
     cost: float = 0.05
-    grid: np.ndarray | None = None
-    seed: Seeds = None
+    grid: ArrayLike | None = None
+    seed: int | Sequence[int | None] | np.ndarray | None = None
     _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
     _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' best actions
 
@@ -174,12 +175,12 @@ class Gridworld(PeMDP):
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         check_size("n_followers", self.n_followers * self.grid.size, "cells of the followers' grids")
-        several = isinstance(self.seed, (list, tuple, range, np.ndarray))
+        several = isinstance(self.seed, (list, tuple, range)) or isinstance(self.seed, np.ndarray) and self.seed.ndim == 1
         seeds = list(self.seed) if several else [self.seed]
         seeds = [None if seed is None else check_seed("seed", seed) for seed in seeds]
         if not seeds or several and self._large:
-            worlds = f"one seed on a grid of more than {LARGE} cells" if seeds else "at least one"
-            raise ValueError(f"seed: expected {worlds}, got {self.seed!r}")
+            expected = f"a number, no sequence, on a grid of more than {LARGE} cells" if seeds else "at least one"
+            raise ValueError(f"seed: expected {expected}, got {self.seed!r}")
         check_size("seed", len(seeds) * self.n_followers * self.grid.size, "cells of the followers' grids")
         object.__setattr__(self, "seed", tuple(seeds) if several else seeds[0])
 
@@ -304,8 +305,8 @@ class Gridworld(PeMDP):
         response = self._response(policy)
         shape = response.policy.shape
         n, n_states = response.sigma.shape[1:]
-        occupancy = check_finite("occupancy", occupancy, shape).reshape(n, n_states, -1)
-        value = check_finite("value", value, shape[:-1]).reshape(n, n_states)
+        occupancy = _for_each("occupancy", occupancy, shape, 2).reshape(n, n_states, -1)
+        value = _for_each("value", value, shape[:-1], 1).reshape(n, n_states)
         occupancy = np.moveaxis(occupancy, -1, 0) * self._alive  # (A, n, S)
 
         # From P and r to agent 2's policy.
@@ -317,7 +318,7 @@ class Gridworld(PeMDP):
         response = self._response(policy)
         if issparse(weights):
             return self._through_followers(response, self._by_action(check_sparse_weights(weights, self).tocsr()))
-        weights = check_finite("weights", weights, (*response.policy.shape, self.n_states))
+        weights = _for_each("weights", weights, (*response.policy.shape, self.n_states), 3)
         weights = weights.reshape(-1, *weights.shape[-3:])
         entered = np.take_along_axis(weights, self.next_state[None, :, None], axis=-1) * self._alive[:, None, None]
         by_action = [np.moveaxis(entered.sum(axis=2), -1, 0), np.einsum("nsaa->ns", entered)[None]]  # entered: (n, S, A, move)
@@ -455,6 +456,15 @@ class Gridworld(PeMDP):
         rows = self.n_states * self.n_actions
         P = self._sparse(lands.reshape(rows, -1), np.repeat(self.next_state, self.n_actions, axis=0))
         return MDP(P, r, self.gamma, self.rho, self.goal)
+
+
+def _for_each(name, array, shape, axes):
+    """`array` (..., *core) for each of the policies: its leading axes may be fewer; core are the last `axes` of `shape`."""
+    lead = shape[: len(shape) - axes]
+    array = check_finite(name, array, shape[len(lead) :])
+    if check_leading(name, array.shape[: array.ndim - axes], lead, "the policies") != lead:
+        raise ValueError(f"{name}: expected shape {shape}, or fewer leading axes, got {array.shape}")
+    return np.broadcast_to(array, shape)
 
 
 class _Systems:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..mdp import PeMDP, check_env
+from ..mdp import PeMDP, check_one_env
 from ..performative import deploy
 
 
@@ -46,7 +46,7 @@ def hedge_bound(env: PeMDP, policies: ArrayLike) -> np.ndarray:
 
 def _checked(env, policies):
     """`policies` (T, S, A) of one environment, or a ValueError."""
-    policies = check_env(env).check_policy(policies, "policies")
+    policies = check_one_env(env).check_policy(policies, "policies")
     if policies.ndim != 3:
         raise ValueError(f"policies: expected shape (T, {env.n_states}, {env.n_actions}), got {policies.shape}")
     return policies
