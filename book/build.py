@@ -20,6 +20,7 @@ from . import charts, pages, reference, stored
 BOOK = Path(__file__).resolve().parent
 PROJECT = BOOK.parent
 LINKED = re.compile(r'(?:href|src)="(?:\.\./)*figures/([^"#]+)"')
+DATA = re.compile(r'(<script type="application/json"[^>]*>).*?(</script>)', re.DOTALL)
 
 
 def stage(source):
@@ -55,13 +56,18 @@ def _vega(folder):
 
 
 def publish(site, companion):
-    """Beside the pages: every published file that one of them shows or links to, and each notebook for download; no maps of the theme's sources."""
+    """Beside the pages: every published file that one of them shows or links to, and each notebook for download.
+
+    Neither maps of the theme's sources nor the data of a chart a second time.
+    """
     for path in [*site.rglob("*.map"), site / "_static" / "locales"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     linked = {file for page in site.rglob("*.html") for file in LINKED.findall(page.read_text(encoding="utf-8"))}
     (site / "figures").mkdir()
     for file in sorted(linked):
         shutil.copy(PROJECT / "figures" / file, site / "figures" / file)
+    for page in (site / "_sources" / "explore").glob("*.md"):  # their data are in the page, and in figures/
+        page.write_text(DATA.sub(r"\1{}\2", page.read_text(encoding="utf-8")), encoding="utf-8")
     for notebook in companion:
         notebook.write_download(site / "_sources" / "notebooks" / f"{notebook.name}.ipynb")
 
