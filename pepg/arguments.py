@@ -153,12 +153,11 @@ def check_distributions(name, array):
     """Raise a ValueError that names the first row (last axis) of `array` that is no distribution."""
     if not array.size:
         raise ValueError(f"{name}: expected at least one distribution, got shape {array.shape} without an entry")
-    lowest = array.min(axis=-1)
     error = array.sum(axis=-1) - 1.0
-    # Negated comparisons, so that a NaN counts as an offence.
-    bad = ~((lowest >= 0.0) & (np.abs(error) <= ROW_SUM_TOLERANCE))
-    if not bad.any():
+    # Negated comparisons, so that a NaN counts as an offence; the rows' own lowest entries only where there is one.
+    if array.min() >= 0.0 and (np.abs(error) <= ROW_SUM_TOLERANCE).all():
         return
+    bad = ~((array.min(axis=-1) >= 0.0) & (np.abs(error) <= ROW_SUM_TOLERANCE))
     index = tuple(int(i) for i in np.argwhere(bad)[0])
     raise _no_distribution(name, index, array[index])
 

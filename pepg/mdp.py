@@ -10,6 +10,7 @@ Notation: :math:`P_\pi(s'|s) = \sum_a \pi(a|s) P(s'|s,a)`, and the value of :mat
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field, fields, is_dataclass
 
 import numpy as np
@@ -90,7 +91,7 @@ class MDP:
     gamma: float
     rho: np.ndarray
     terminal: np.ndarray | None = None
-    _factored: list = field(default_factory=list, init=False, repr=False)  # of a sparse P: the last policy, and its factors
+    _factored: list = field(default_factory=list, init=False, repr=False)  # the last policy, and its system; of a sparse P its factors
 
     def __post_init__(self):
         if issparse(self.P):
@@ -121,7 +122,7 @@ class MDP:
         object.__setattr__(self, "gamma", check_gamma(self.gamma))
 
     def __getstate__(self):
-        return self.__dict__ | {"_factored": []}  # SuperLU's factors are neither copied nor sent to another process
+        return self.__dict__ | {"_factored": []}  # neither copied nor sent to another process: SuperLU's factors cannot be
 
     @property
     def n_states(self) -> int:
@@ -146,6 +147,17 @@ class MDP:
         if array.ndim > axes:
             raise ValueError(f"{name}: expected no leading axes, as P is sparse, got shape {array.shape}")
 
+    def paying(self, r: ArrayLike) -> "MDP":
+        """The same MDP with other rewards `r` (..., S, A), of its own leading axes; the transitions are not checked anew."""
+        r = check_finite("r", r, self.r.shape)
+        if r.shape != self.r.shape:
+            raise ValueError(f"r: expected shape {self.r.shape}, got {r.shape}")
+        other = copy(self)
+        r = r.view()
+        r.flags.writeable = False
+        object.__setattr__(other, "r", r)
+        return other
+
     def check_policy(self, policy: ArrayLike) -> np.ndarray:
         """`policy` as an array (..., S, A), or a ValueError."""
         policy = check_policy(policy, self.n_states, self.n_actions)
@@ -156,9 +168,13 @@ class MDP:
 
     def _system(self, policy):
         """I - gamma P_pi (..., S, S), with nothing leaving a terminal state."""
+        if self._factored and np.array_equal(self._factored[0], policy):
+            return self._factored[1]
         chain = (policy[..., None, :] @ self.P)[..., 0, :]
         chain[..., self.terminal, :] = 0.0
-        return np.eye(self.n_states) - self.gamma * chain
+        system = np.eye(self.n_states) - self.gamma * chain
+        self._factored[:] = [policy.copy(), system]
+        return system
 
     def _factors(self, policy):
         """The sparse factors of the same.
@@ -235,10 +251,15 @@ class MDP:
         return (self.value(policy) * self.rho).sum(axis=-1)[()]
 
 
-def first_best(action_value, axis=-1):
-    """The first action within rounding (1e-12 of the scale) of the best along `axis`."""
+def first_best(action_value, axis=-1, tie=TIE):
+    """The first action within rounding (`tie` of the scale) of the best along `axis`."""
     best = action_value.max(axis=axis, keepdims=True)
-    return (action_value >= best - TIE * (1.0 + np.abs(best))).argmax(axis=axis)
+    below = np.moveaxis(action_value < best - tie * (1.0 + np.abs(best)), axis, 0)
+    first = below[0].astype(np.intp)  # one action after the other, and not argmax, which is slow along a short axis
+    for action in range(1, len(below) - 1):
+        below[action] &= below[action - 1]
+        first += below[action]
+    return first
 
 
 def best_response(mdp: MDP) -> np.ndarray:
@@ -248,6 +269,8 @@ def best_response(mdp: MDP) -> np.ndarray:
     """
     check_instance("mdp", mdp, MDP, "a pepg.MDP")
     chosen = first_best(mdp.r)
+    if mdp.sparse:  # whose factors are dear: steps of value iteration first, as long as they change an action
+        chosen = _greedy_at_rest(mdp, chosen)
     for _ in range(MAX_IMPROVEMENTS):
         action_value = mdp.action_value(np.eye(mdp.n_actions)[chosen])
         best = first_best(action_value)
@@ -259,6 +282,17 @@ def best_response(mdp: MDP) -> np.ndarray:
             return np.eye(mdp.n_actions)[best]
         chosen = np.where(better, best, chosen)
     raise RuntimeError(f"policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
+
+
+def _greedy_at_rest(mdp, chosen):
+    """The actions, from `chosen` in one step, that two steps of value iteration in a row both find best."""
+    value = mdp.r.max(axis=-1)
+    for _ in range(MAX_IMPROVEMENTS):
+        action_value = mdp.backup(value)
+        before, chosen, value = chosen, first_best(action_value), action_value.max(axis=-1)
+        if (chosen == before).all():
+            break
+    return chosen
 
 
 class PeMDP(ABC):

@@ -115,6 +115,30 @@ def test_entropy_value(world):
     assert_allclose(mdp.value(always_first, entropy=0.7), mdp.value(always_first), rtol=1e-14)
 
 
+@given(mdps())
+def test_paying_changes_the_rewards_alone(world):
+    """The MDP that is made of the same transitions and the other rewards, bit for bit; the first stays as it is."""
+    mdp, rng = world
+    policy, r = draw_policy(mdp, rng), rng.normal(size=mdp.r.shape)
+    before = mdp.value(policy)
+    other, made = mdp.paying(r), pepg.MDP(mdp.P, r, mdp.gamma, mdp.rho, mdp.terminal)
+    for name in ("value", "action_value", "occupancy"):
+        assert (getattr(other, name)(policy) == getattr(made, name)(policy)).all()
+    assert (mdp.value(policy) == before).all() and other.P is mdp.P and not other.r.flags.writeable
+    with pytest.raises(ValueError, match=r"r: expected shape \(2, 3\), got \(4, 2, 3\)"):
+        pepg.MDP(P, R, GAMMA, RHO).paying(np.zeros((4, 2, 3)))
+
+
+def test_another_policy_is_solved_for_anew():
+    """What is kept of the last policy serves that policy only, and not one that was written into since."""
+    mdp, policy = pepg.MDP(P, R, GAMMA, RHO), POLICY.copy()
+    first = mdp.value(policy)
+    policy[0] = [0.6, 0.3, 0.1]
+    changed = mdp.value(policy)
+    assert (changed == pepg.MDP(P, R, GAMMA, RHO).value(policy)).all() and (changed != first).any()
+    assert (mdp.value(POLICY) == first).all()
+
+
 def test_expected_return_is_a_float():
     """One policy in one MDP has one number."""
     assert isinstance(pepg.MDP(P, R, GAMMA, RHO).expected_return(POLICY), float)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from ..arguments import Seeds, check_count, check_non_negative, check_number, check_positive, described
 from ..data import LearnedResponse, PooledModel, advantages, empirical_mdp, returns, temporal_differences, with_entropy_bonus
-from ..mdp import MDP, PeMDP
+from ..mdp import PeMDP
 from ..performative import Deployment
 from ..policies import PolicyClass, Tabular
 from .ascent import Adam, Mirror, check_mirror
@@ -168,7 +168,7 @@ def evaluated(pool, policy, entropy=0.0):
     """
     mdp, left = pool.mdp, pool.left[..., None]
     bonus = -entropy * left * np.log(np.where(policy > 0.0, policy, 1.0))
-    mdp = MDP(mdp.P, mdp.r + bonus, mdp.gamma, mdp.rho)
+    mdp = mdp.paying(mdp.r + bonus)
     return Deployment(mdp, policy, mdp.value(policy), mdp.occupancy(policy) * left, 0.0)
 
 

@@ -1,6 +1,7 @@
 """Models fitted on trajectories: a value, the MDP of averages, a response that moves with the policy."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -109,13 +110,15 @@ class PooledModel:
         moved, paid = transition_sums(trajectories, self.paid.shape)
         self.moved = self.memory * self.moved + moved
         self.paid = self.memory * self.paid + paid
+        for known in ("left", "mdp"):
+            self.__dict__.pop(known, None)
 
-    @property
+    @cached_property
     def left(self) -> np.ndarray:
         """The states that some transition left, (..., S)."""
         return self.moved.any(axis=(-2, -1))
 
-    @property
+    @cached_property
     def mdp(self) -> MDP:
         """The :class:`pepg.MDP` of the averages, (..., S, A, S)."""
         n_states = len(self.rho)

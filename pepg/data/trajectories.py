@@ -174,7 +174,7 @@ def _transitions(mdp):
     n_states, n_actions = mdp.n_states, mdp.n_actions
     if not mdp.sparse:
         P = np.where(mdp.terminal[:, None, None], np.eye(n_states)[:, None], mdp.P).reshape(-1, n_states)
-        row, to = np.nonzero(P)
+        row, to = np.divmod(np.flatnonzero(P != 0.0), n_states)
         return row, to, P[row, to]
     P = mdp.P.tocoo()
     goes_on = ~mdp.terminal[P.row // n_actions] & (P.data > 0.0)
@@ -220,7 +220,7 @@ def returns(trajectories: Trajectories, gamma: float) -> np.ndarray:
 def temporal_differences(trajectories: Trajectories, value: ArrayLike, gamma: float) -> np.ndarray:
     r""":math:`\delta_t = r_t + \gamma V(s_{t+1}) - V(s_t)` for a value (..., S), 0 where no step was taken."""
     gamma, value = check_discount("gamma", gamma), _fitting("value", value, trajectories, axes=1)
-    value = np.take_along_axis(value[..., None, :], trajectories.states, axis=-1)
+    value = _entries(value, trajectories.states)
     return (trajectories.rewards + gamma * value[..., 1:] - value[..., :-1]) * trajectories.real
 
 
@@ -265,5 +265,10 @@ def _fitting(name, table, trajectories, axes=2):
 
 def _at(table, trajectories):
     """The entry of `table` (..., S, A) at each step."""
-    flat = table.reshape(*table.shape[:-2], 1, -1)
-    return np.take_along_axis(flat, trajectories.pairs(table.shape[-1]), axis=-1)
+    return _entries(table.reshape(*table.shape[:-2], -1), trajectories.pairs(table.shape[-1]))
+
+
+def _entries(table, index):
+    """The entries of a table (N,) at `index` (..., count, steps), or of one for each run (n, N) at (n, count, steps)."""
+    run = table.shape[-1] * np.arange(table.size // table.shape[-1]).reshape(*table.shape[:-1], 1, 1)
+    return table.reshape(-1).take(index + run)

@@ -54,6 +54,7 @@ from . import large_grid
 
 MOVES = ("left", "right", "up", "down")
 AT_ONCE = 100  # followers solved for together
+SWEEPS = 8  # of value iteration, from what was found at a policy nearby, before the first system is solved
 LARGE = 500  # cells: a grid of more is answered in linear time, by a sparse MDP
 NONE = len(MOVES)  # agent 2's fifth action: let agent 1's move happen
 
@@ -145,7 +146,8 @@ class Gridworld(PeMDP):
     The states are the cells, row by row; the actions left, right, up, down (a move off the grid stays in place). rho is
     uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
     unknowns and bandwidth the number of columns; the gradient at the policy deployed last adds one transposed solve.
-    The followers' best actions at one of the last two policies start the search at the next: that saves time and changes no result.
+    The search for the followers' best actions starts from their values at the nearest policy deployed in the last two calls: that saves
+    time and changes no result.
 
     A grid of more than 500 cells answers one policy (S, A), without leading axes, with a sparse MDP, in time and memory linear in
     `n_followers` x S and, in time, in :math:`1/(1 - \gamma)`. With 65,536 cells and 10 followers a gradient takes seconds.
@@ -161,7 +163,7 @@ class Gridworld(PeMDP):
     grid: ArrayLike | None = None
     seed: int | Sequence[int | None] | np.ndarray | None = None
     _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
-    _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' best actions
+    _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' values
 
     def __post_init__(self):
         object.__setattr__(self, "grid", default_grid() if self.grid is None else _check_grid(self.grid))
@@ -361,20 +363,24 @@ class Gridworld(PeMDP):
             return response
         moves = np.moveaxis(policy.reshape(-1, self.n_states, self.n_actions), -1, 0)[:, :, None]
         moves = np.ascontiguousarray(moves)
-        n = moves.shape[1]
-        start = np.full((n, self.n_followers, self.n_states), NONE)
-        alike = [known for known in self._answers if known[0].shape == policy.shape]
-        if alike:  # the nearer of two: of an iterate, say, and of a policy near it that was deployed to learn about it
-            start[:] = min(alike, key=lambda known: np.abs(known[0] - policy).sum())[1]
-        elif self._answers:
-            start[:] = self._answers[0][1][:1]
-        action, entered, systems, mean_value = self._answer(moves, start)
+        action, entered, systems, value, mean_value = self._answer(moves, self._guess(policy))
         sigma = softmax(self.beta * mean_value.T).T
         mdp = self._induced(sigma, policy.shape[:-2])
         response = _Response(policy, moves, action, entered, systems, sigma, mdp)
         self._last[:] = [response]
-        self._answers[:] = [(policy, action), *self._answers[:1]]
+        self._answers[:] = [(policy, value), *self._answers[:1]]
         return response
+
+    def _guess(self, policy):
+        """The followers' values (n, K, S) at the nearest, to each of these policies, of those deployed last; 0 where there are none."""
+        worlds = max(1, int(np.prod(self.lead)))
+        by_world = policy.reshape(-1, worlds, self.n_states * self.n_actions).swapaxes(0, 1)
+        if not self._answers:
+            return np.zeros((by_world.shape[0] * by_world.shape[1], self.n_followers, self.n_states))
+        known = np.concatenate([known.reshape(-1, *by_world.swapaxes(0, 1).shape[1:]) for known, _ in self._answers]).swapaxes(0, 1)
+        value = np.concatenate([value.reshape(-1, worlds, self.n_followers, self.n_states) for _, value in self._answers])
+        away = (known**2).sum(axis=-1)[:, None] - 2.0 * by_world @ known.swapaxes(1, 2)  # squared, less the square of the policy itself
+        return value[away.argmin(axis=-1).T, np.arange(worlds)].reshape(-1, *value.shape[2:])
 
     def _large_response(self, policy):
         """The same on a large grid, of one policy (S, A)."""
@@ -383,52 +389,69 @@ class Gridworld(PeMDP):
                 f"policy: expected one policy {policy.shape[-2:]}, since a grid of more than {LARGE} cells answers with a sparse MDP, "
                 f"which has no leading axes (an algorithm takes one start), got shape {policy.shape}"
             )
-        entries = (grid.ravel()[self.next_state] for grid in self.follower_grids)
+        entries = self.follower_grids.reshape(-1, self.n_states)[:, self.next_state]
         action, entered, adjoint, mean_value = large_grid.answer(policy, self.next_state, self._alive, entries, self.gamma, self.cost)
         sigma = softmax(self.beta * mean_value.T).T[:, None]
         moves = np.ascontiguousarray(policy.T)[:, None, None]
         return _Response(policy, moves, action[None], entered[:, None], adjoint, sigma, self._induced_sparse(sigma[:, 0]))
 
-    def _answer(self, moves, action):
-        """The followers' optimal answer to the policies `moves` (A, n, 1, S) by policy iteration from `action`.
+    def _answer(self, moves, guess):
+        """The followers' optimal answer to the policies `moves` (A, n, 1, S) by policy iteration.
 
-        Returns the best actions (n, K, S), what entering a cell is worth (A, n, K, S), the factors of the final systems
-        and the mean action values (5, n, S). The start only saves time: a tie ends at its first action in any case.
-        Every follower is a problem of its own, so that each round solves for those only that moved in the last, and they
-        are taken in groups that stay in the processor's cache.
+        Returns the best actions (n, K, S), what entering a cell is worth (A, n, K, S), the factors of the final systems, the values
+        (n, K, S) and the mean action values (5, n, S). The `guess` (n, K, S) of the values only saves time: a tie ends at its first
+        action in any case. Every follower is a problem of its own, so that each round solves for those only that moved in the last, and
+        takes them in groups that stay in the processor's cache.
         """
-        shape = action.shape
-        action = action.reshape(-1, self.n_states).copy()
-        systems = _Systems(len(action), self.gamma, self.next_state, self.grid.shape[1])
-        entered = np.empty((NONE, *action.shape))
-        action_value = np.empty((NONE + 1, *action.shape))
-        settled = np.zeros(len(action), dtype=bool)
-        for group in np.array_split(np.arange(len(action)), len(action) // AT_ONCE + 1):
-            todo = group
-            for _ in range(MAX_IMPROVEMENTS):
-                now, move = action[todo], moves[:, todo // self.n_followers, 0]
-                entry = self._follower_entry[:, todo % self._follower_entry.shape[1]]
-                weight = np.where(now == NONE, move, now == np.arange(NONE)[:, None, None]) * self._alive
+        shape = guess.shape
+        values = guess.reshape(-1, self.n_states).copy()
+        systems = _Systems(len(values), self.gamma, self.next_state, self.grid.shape[1])
+        action = np.empty(values.shape, dtype=np.int8)
+        entered = np.empty((NONE, *values.shape))
+        action_value = np.empty((NONE + 1, *values.shape))
+        settled = np.zeros(len(values), dtype=bool)
+        todo = np.arange(len(values))
+        for group in np.array_split(todo, todo.size // AT_ONCE + 1):
+            value, move, entry = values[group], *self._problems(moves, group)
+            for _ in range(SWEEPS):
+                _, choices = self._look_ahead(entry, move, value)
+                value = np.where(self._alive, choices.max(axis=0), 0.0)
+            action[group] = np.where(self._alive, first_best(choices, axis=0), NONE)
+        for _ in range(MAX_IMPROVEMENTS):
+            again = np.zeros(len(values), dtype=bool)
+            for group in np.array_split(todo, todo.size // AT_ONCE + 1):
+                now, move, entry = action[group], *self._problems(moves, group)
+                weight = np.where(now == NONE, move, now == np.arange(NONE, dtype=np.int8)[:, None, None]) * self._alive
                 reward = (weight * entry).sum(axis=0) - self.cost * ((now != NONE) & self._alive)
-                value = systems.solve(todo, weight, reward)
+                value = systems.solve(group, weight, reward)
 
-                worth = entry + self.gamma * value[:, self.next_state.T].swapaxes(0, 1)
-                choices = np.concatenate([worth - self.cost, (move * worth).sum(axis=0)[None]])
-                entered[:, todo], action_value[:, todo] = worth, choices
+                worth, choices = self._look_ahead(entry, move, value)
+                values[group], entered[:, group], action_value[:, group] = value, worth, choices
                 best = np.where(self._alive, first_best(choices, axis=0), NONE)
                 improves = (choices.max(axis=0) - value > TIE * (1.0 + np.abs(value))) & self._alive
                 improved = improves.any(axis=-1)
                 # Where nothing improves, the first of each tie is taken and solved for once more.
-                action[todo] = np.where(improves | ~improved[:, None], best, now)
-                again = (action[todo] != now).any(axis=-1) & ~settled[todo]
-                settled[todo] = ~improved
-                todo = todo[again]
-                if not todo.size:
-                    break
-            else:
-                raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
+                action[group] = np.where(improves | ~improved[:, None], best, now)
+                again[group] = (action[group] != now).any(axis=-1) & ~settled[group]
+                settled[group] = ~improved
+            todo = np.flatnonzero(again)
+            if not todo.size:
+                break
+        else:
+            raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
         mean_value = action_value.reshape(-1, *shape).mean(axis=2)
-        return action.reshape(shape), entered.reshape(-1, *shape), systems, mean_value
+        return action.reshape(shape), entered.reshape(-1, *shape), systems, values.reshape(shape), mean_value
+
+    def _problems(self, moves, group):
+        """The policies (A, t, S) and the rewards of each move (A, t, S) of the followers `group` (t,), counted over all policies."""
+        return moves[:, group // self.n_followers, 0], self._follower_entry[:, group % self._follower_entry.shape[1]]
+
+    def _look_ahead(self, entry, move, value):
+        """What entering a cell is worth (4, t, S), and what agent 2's actions are (5, t, S), for followers of these values (t, S)."""
+        worth = np.array([value.take(cells, axis=1) for cells in self.next_state.T])
+        worth *= self.gamma
+        worth += entry
+        return worth, np.concatenate([worth - self.cost, (move * worth).sum(axis=0)[None]])
 
     def _induced(self, sigma, shape):
         """Agent 1's MDP where agent 2 plays `sigma` (5, n, S)."""
@@ -503,7 +526,8 @@ class _Systems:
         self._factors[chains] = factors.T[n_states:-n_states].reshape(chains.size, n_states, -1)
         first_rows = n_states * np.arange(1, chains.size + 1)
         self._pivots[chains] = pivots[n_states:-n_states].reshape(chains.size, n_states) - first_rows[:, None]
-        padded = np.pad(right_hand_side, ((1, 1), (0, 0)))
+        padded = np.zeros((chains.size + 2, n_states))
+        padded[1:-1] = right_hand_side
         return self._substitute(factors, pivots, padded, transposed=False)[1:-1]
 
     def solve_transposed(self, right_hand_side, n_parts):

@@ -18,46 +18,43 @@ from ..mdp import MAX_IMPROVEMENTS, first_best
 
 ROUNDING = 1e-15  # relative: what moves by less has settled
 STEPS_BETWEEN = 1.6  # of the walk's mean length 1 / (1 - gamma), from one choice of actions to the next
+AT_ONCE = 20_000  # cells of the followers that walk side by side, which the processor's cache holds
 
 
 class Walks:
-    """The walks that agent 2's actions make of the deployed policy, and what is to be summed along them.
+    """The walks of k followers side by side that agent 2's actions make of the deployed policy, and what is to be summed along them.
 
     next_state : (S, A), where each move leads; `policy` (S, A), with rows of zeros where the walk ends
     """
 
     def __init__(self, policy, next_state, gamma):
-        self.gamma = gamma
-        self._policy, self._to = policy, next_state
+        n_states, n_moves = policy.shape
+        alive = policy.any(axis=1, keepdims=True)
+        forced = [alive * one for one in np.eye(n_moves)]
+        self._leaving = gamma * np.concatenate([*forced, policy])  # row m S + s: what agent 2's action m makes of state s
+        self._to = next_state
         self._steps = int(np.ceil(STEPS_BETWEEN / (1.0 - gamma)))
-        self._alive = policy.any(axis=1)
 
-    def moves(self, action):
-        """The probability of each move, (S, A), where `action` (S,) is a move to force or the number of moves for none."""
-        n_moves = self._policy.shape[1]
-        forced = (action[:, None] == np.arange(n_moves)) & self._alive[:, None]
-        return np.where((action == n_moves)[:, None], self._policy, forced)
+    def few(self, action, reward, value):
+        """Some steps from `value` (k, S) towards what `reward` (k, S) sums to where agent 2 takes `action` (k, S)."""
+        return self._steps_of(self._chain(action), reward.ravel(), value.ravel())[0].reshape(value.shape)
 
-    def few(self, moves, reward, value):
-        """Some steps from `value` (S,) towards what `reward` (S,) sums to where moves have these probabilities."""
-        return self._steps_of(self._chain(moves), reward, value)[0]
+    def sum(self, action, reward, value):
+        """The sum of `reward` along the walks, from the guess `value`, (k, S) both."""
+        return self._settled(self._chain(action), reward, value, np.max)
 
-    def sum(self, moves, reward, value):
-        """The sum of `reward` (S,) along the walk, from the guess `value`."""
-        return self._settled(self._chain(moves), reward, value, np.max)
-
-    def sum_back(self, moves, seed):
-        """The adjoint: what `seed` (S,), on such sums, is on the rewards."""
-        return self._settled(self._chain(moves).T, seed, seed, np.sum)
+    def sum_back(self, action, seed):
+        """The adjoint: what `seed` (k, S), on such sums, is on the rewards."""
+        return self._settled(self._chain(action).T, seed, seed, np.sum)
 
     def _settled(self, chain, source, total, norm):
         """Steps until they are shorter than rounding, or no longer become shorter; in `norm` the matrix is a contraction."""
-        before = np.inf
+        shape, source, total, before = source.shape, source.ravel(), total.ravel(), np.inf
         while True:
             total, last = self._steps_of(chain, source, total)
-            change = norm(np.abs(total - last))
-            if change <= ROUNDING * norm(np.abs(total)) or change >= before:
-                return total
+            change = norm(np.abs(total - last).reshape(shape), axis=1)
+            if (change <= ROUNDING * norm(np.abs(total).reshape(shape), axis=1)).all() or (change >= before).all():
+                return total.reshape(shape)
             before = change
 
     def _steps_of(self, chain, source, total):
@@ -65,9 +62,12 @@ class Walks:
             total, last = source + chain @ total, total
         return total, last
 
-    def _chain(self, moves):
-        n, m = moves.shape
-        return csr_array((self.gamma * moves.ravel(), self._to.ravel(), np.arange(0, n * m + 1, m)), (n, n))
+    def _chain(self, action):
+        """Where the walks go, (k S, k S), one block for each follower."""
+        (k, n), m = action.shape, self._to.shape[1]
+        leaving = self._leaving.take(n * action + np.arange(n), axis=0)
+        to = self._to + n * np.arange(k)[:, None, None]
+        return csr_array((leaving.ravel(), to.ravel(), np.arange(0, k * n * m + 1, m)), (k * n, k * n))
 
 
 class Adjoint:
@@ -78,43 +78,56 @@ class Adjoint:
 
     def solve_transposed(self, right_hand_side, n_parts):
         """Of right-hand sides (K, S), one for each follower; `n_parts` is the one policy that was deployed."""
-        return np.array([self._walks.sum_back(self._walks.moves(a), seed) for a, seed in zip(self._action, right_hand_side)])
+        groups = (_side_by_side(array) for array in (self._action, right_hand_side))
+        return np.concatenate([self._walks.sum_back(action, seed) for action, seed in zip(*groups)])
+
+
+def _side_by_side(followers):
+    """An array (K, S, ...) in parts of as many followers as walk together."""
+    return np.array_split(followers, -(-len(followers) // max(1, AT_ONCE // followers.shape[1])))
 
 
 def answer(policy, next_state, alive, entries, gamma, cost):
-    """The optimal answers to `policy` (S, A) of followers who are paid `entries`, an iterable of (S, A), for entering cells.
+    """The optimal answers to `policy` (S, A) of followers who are paid `entries` (K, S, A) for entering cells.
 
     Returns the best actions (K, S), what entering a cell is worth (A, K, S), the :class:`Adjoint` and the mean action values
     (A + 1, S). Of actions tied within 1e-12 of the values' scale the first is taken, as on small grids.
     """
     walks = Walks(np.where(alive[:, None], policy, 0.0), next_state, gamma)
-    found = [_best(walks, policy, next_state, alive, entry, gamma, cost) for entry in entries]
-    action = np.array([action for action, _, _ in found])
-    entered = np.stack([worth for _, worth, _ in found], axis=1)
-    mean_value = sum(choices for _, _, choices in found) / len(found)
-    return action, entered, Adjoint(walks, action), mean_value
+    found = [_best(walks, policy, next_state, alive, some, gamma, cost) for some in _side_by_side(entries)]
+    action, worth, total = zip(*found)
+    action = np.concatenate(action)
+    return action, np.concatenate(worth, axis=1), Adjoint(walks, action), sum(total) / len(action)
 
 
-def _best(walks, policy, next_state, alive, entry, gamma, cost):
-    """One follower's best actions (S,), what entering a cell is worth (A, S) and the action values (A + 1, S)."""
-    policy, entry, to, n_moves = policy.T, entry.T, next_state.T, next_state.shape[1]
+def _best(walks, policy, next_state, alive, entries, gamma, cost):
+    """The best actions (k, S) of some followers, what entering a cell is worth (A, k, S) and the sum of their action values (A + 1, S)."""
+    policy, to, n_moves = policy.T[:, None], next_state.T, next_state.shape[1]
+    entry = np.ascontiguousarray(np.moveaxis(entries, -1, 0))
+
+    def choices(worth):
+        return np.concatenate([worth - cost, (policy * worth).sum(axis=0)[None]])
 
     def look_ahead(value):
-        worth = entry + gamma * value[to]
-        return worth, np.concatenate([worth - cost, (policy * worth).sum(axis=0)[None]])
+        worth = entry + gamma * np.array([value.take(cells, axis=1) for cells in to])
+        return worth, choices(worth)
 
-    def summand(action):
-        moves = walks.moves(action)
-        return moves, (moves * entry.T).sum(axis=1) - cost * ((action != n_moves) & alive)
+    at_once = choices(entry) * alive
 
-    value = np.zeros(len(alive))
+    def walk(action):
+        """The arguments of a walk: agent 2's action, none where the walk ends, and what it is paid at once."""
+        action = np.where(alive, action, n_moves)
+        return action, np.take_along_axis(at_once, action[None], axis=0)[0]
+
+    value = np.zeros(entry.shape[1:])
     for _ in range(MAX_IMPROVEMENTS):
-        _, choices = look_ahead(value)
-        best = np.where(alive, choices.max(axis=0), 0.0)
-        if np.abs(best - value).max() <= ROUNDING * (1.0 + np.abs(value).max()) / (1.0 - walks.gamma):
+        _, worths = look_ahead(value)
+        best = np.where(alive, worths.max(axis=0), 0.0)
+        if (np.abs(best - value).max(axis=1) <= ROUNDING * (1.0 + np.abs(value).max(axis=1)) / (1.0 - gamma)).all():
             break
-        value = walks.few(*summand(choices.argmax(axis=0)), best)
+        value = walks.few(*walk(first_best(worths, axis=0, tie=0.0)), best)
     else:
         raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
-    action = np.where(alive, first_best(choices, axis=0), n_moves)  # the first of each tie
-    return action, *look_ahead(walks.sum(*summand(action), value))
+    action, reward = walk(first_best(worths, axis=0))  # the first of each tie
+    worth, worths = look_ahead(walks.sum(action, reward, value))
+    return action, worth, worths.sum(axis=1)
