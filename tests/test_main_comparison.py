@@ -11,24 +11,22 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "notebooks"))
 
 from pepg import algorithms, figures
 from support import main_comparison as comparison
+from support.local_optima import PAPERS, world
 
 SMALL = (0.3, 2, 5.0)
 
 
 def test_where_algorithms_end_is_what_they_give_alone():
-    rows = comparison.ends(3, 4, (SMALL, 7, 0.01))
-    env = comparison.world(SMALL, 7)
-    for row, policy in zip(rows, (env.uniform_policy(), env.epsilon_greedy_policy(0.1))):
-        assert row[3] == "7" and row[5] == 0.01
-        assert row[6] == pytest.approx(algorithms.pepg(env, policy=policy, iterations=3).values[-1], abs=1e-12)
-        assert row[7] == pytest.approx(algorithms.policy_gradient(env, policy=policy, iterations=3).values[-1], abs=1e-12)
-        rpo = algorithms.repeated_policy_optimization(env, policy=policy, iterations=4, regularization=0.01)
-        assert row[8] == pytest.approx(rpo.values.mean(), abs=1e-9)  # five deployments: fewer than the last ten
-
-
-def test_the_papers_draw_has_the_released_followers():
-    np.testing.assert_array_equal(comparison.world(SMALL).follower_grids, comparison.world(SMALL, None).follower_grids)
-    assert not np.array_equal(comparison.world(SMALL).follower_grids, comparison.world(SMALL, 0).follower_grids)
+    """With draws side by side, in their order, as in one world with one start."""
+    draws = ["7", PAPERS]
+    for draw, rows in zip(draws, comparison.ends((SMALL, draws), 3, 4, {SMALL: 0.01})):
+        env = world(SMALL, draw)
+        for row, policy in zip(rows, (env.uniform_policy(), env.epsilon_greedy_policy(0.1)), strict=True):
+            assert row[3] == draw and row[5] == 0.01
+            assert row[6] == pytest.approx(algorithms.pepg(env, policy=policy, iterations=3).values[-1], abs=1e-12)
+            assert row[7] == pytest.approx(algorithms.policy_gradient(env, policy=policy, iterations=3).values[-1], abs=1e-12)
+            rpo = algorithms.repeated_policy_optimization(env, policy=policy, iterations=4, regularization=0.01)
+            assert row[8] == pytest.approx(rpo.values.mean(), abs=1e-9)  # five deployments: fewer than the last ten
 
 
 def test_tuning_keeps_the_best_mean_over_draws():
@@ -38,7 +36,7 @@ def test_tuning_keeps_the_best_mean_over_draws():
     assert list(best) == [SMALL] and best[SMALL]["λ"] == 0.1
     table = comparison.tuning([SMALL], (3, 4), 2, (0.0, 1.0), (1.0, 2.0))
     assert table["algorithm"].tolist() == ["RPO", "RPO", "RGA", "RGA"]
-    each = [comparison.scores_of_rpo(2, (1.0,), (SMALL, draw))[0][-1] for draw in (3, 4)]
+    each = [comparison.scores_of_rpo((SMALL, [draw]), 2, (1.0,))[0][0][-1] for draw in (3, 4)]
     assert table["value"][1] == pytest.approx(np.mean(each), abs=1e-9)
 
 

@@ -36,7 +36,7 @@ def worlds(settings, draws):
 
 def on_each(function, cases, **options):
     """{case: what `function` finds there} for cases (setting, draw); the draws of a setting go to it as a list, some at a time."""
-    parts = []
+    cases, parts = list(cases), []
     for setting in dict.fromkeys(setting for setting, _ in cases):
         draws = [draw for one, draw in cases if one == setting]
         parts += [(setting, draws[i : i + AT_ONCE]) for i in range(0, len(draws), AT_ONCE)]

@@ -7,24 +7,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-import pepg
 from pepg import algorithms, figures
-from pepg.experiments import parallel
+
+from .local_optima import PAPERS, on_each, world
 
 STARTS = ("uniform", "ε-greedy")
 SETTING = ["ε", "followers", "β"]
 TAIL = 10  # retraining may cycle: what it deploys is worth the mean over its last iterates
 
 
-def world(setting, draw=None):
-    """The gridworld of a setting (ε, followers, β), with followers drawn anew; `draw` None: those of the released program."""
-    eps, followers, beta = setting
-    return pepg.Gridworld(eps=eps, n_followers=followers, beta=beta, seed=draw)
-
-
 def both_starts(env):
-    """The two starts, (2, S, A), in the order of STARTS."""
-    return np.stack([env.uniform_policy(), env.epsilon_greedy_policy(0.1)])
+    """The two starts, in the order of STARTS: (2, S, A), with an axis more for environments side by side."""
+    starts = np.stack([env.uniform_policy(), env.epsilon_greedy_policy(0.1)])
+    return starts.reshape(len(starts), *(1,) * len(env.lead), *starts.shape[1:])
 
 
 def settled(run):
@@ -35,38 +30,33 @@ def settled(run):
 # Retraining at its best
 
 
-def scores_of_rpo(iterations, regularizations, case):
-    """Rows of what RPO settles at in one world, averaged over both starts, for each λ. case : (setting, draw)"""
-    setting, draw = case
-    env = world(setting, draw)
-    rows = []
-    for strength in regularizations:
-        run = algorithms.repeated_policy_optimization(env, policy=both_starts(env), iterations=iterations, regularization=strength)
-        rows.append((*setting, draw, "RPO", np.nan, strength, settled(run).mean()))
-    return rows
+def scores_of_rpo(case, iterations, regularizations):
+    """Rows of what RPO settles at, averaged over both starts, for each λ: a list of them for each draw. case : (setting, [draw])"""
+    env = world(*case)
+    run = partial(algorithms.repeated_policy_optimization, env, policy=both_starts(env), iterations=iterations)
+    found = [(np.nan, strength, settled(run(regularization=strength))) for strength in regularizations]
+    return by_draw(case, "RPO", found)
 
 
-def scores_of_rga(iterations, step_sizes, regularization, case):
+def scores_of_rga(case, iterations, step_sizes, regularization):
     """The same of RGA, for each step size η."""
-    setting, draw = case
-    env = world(setting, draw)
-    rows = []
-    for size in step_sizes:
-        run = algorithms.repeated_gradient_ascent(
-            env, policy=both_starts(env), iterations=iterations, step_size=size, regularization=regularization
-        )
-        rows.append((*setting, draw, "RGA", size, regularization, settled(run).mean()))
-    return rows
+    env = world(*case)
+    run = partial(algorithms.repeated_gradient_ascent, env, policy=both_starts(env), iterations=iterations, regularization=regularization)
+    return by_draw(case, "RGA", [(size, regularization, settled(run(step_size=size))) for size in step_sizes])
+
+
+def by_draw(case, algorithm, found):
+    """The rows of each draw, from (η, λ, values by start and draw) for each parameter."""
+    setting, draws = case
+    return [[(*setting, draw, algorithm, eta, lam, values[:, i].mean()) for eta, lam, values in found] for i, draw in enumerate(draws)]
 
 
 def tuning(settings, draws, iterations, regularizations, step_sizes):
     """What RPO (every setting) and RGA (the first, smallest λ) settle at, mean over `draws` and both starts: a row a parameter."""
-    scores = partial(scores_of_rpo, iterations, regularizations)
-    results = parallel(scores, list(product(settings, draws)))
-    scores = partial(scores_of_rga, iterations, step_sizes, min(regularizations))
-    results += parallel(scores, list(product(settings[:1], draws)))
+    rpo = on_each(scores_of_rpo, product(settings, draws), iterations=iterations, regularizations=regularizations)
+    rga = on_each(scores_of_rga, product(settings[:1], draws), iterations=iterations, step_sizes=step_sizes, regularization=min(regularizations))
     columns = [*SETTING, "draw", "algorithm", "η", "λ", "value"]
-    table = pd.DataFrame([row for rows in results for row in rows], columns=columns)
+    table = pd.DataFrame([row for rows in (*rpo.values(), *rga.values()) for row in rows], columns=columns)
     return table.groupby([*SETTING, "algorithm", "η", "λ"], dropna=False, sort=False)["value"].mean().reset_index()
 
 
@@ -115,20 +105,20 @@ def final_values(runs, best_known):
 # Over draws
 
 
-def ends(iterations, retrainings, case):
-    """Rows of where PePG, PG and RPO end in one world from both starts. case : (setting, draw, λ of RPO)"""
-    setting, draw, strength = case
-    env = world(setting, draw)
-    policies = both_starts(env)
-    values = {
-        "PePG": algorithms.pepg(env, policy=policies, iterations=iterations).values[-1],
-        "PG": algorithms.policy_gradient(env, policy=policies, iterations=iterations).values[-1],
-        "RPO": settled(
-            algorithms.repeated_policy_optimization(env, policy=policies, iterations=retrainings, regularization=strength)
-        ),
-    }
-    name = "paper's" if draw is None else str(draw)
-    return [(*setting, name, start, strength, *(end[i] for end in values.values())) for i, start in enumerate(STARTS)]
+def ends(case, iterations, retrainings, strengths):
+    """Rows of where PePG, PG and RPO end from both starts, for each draw. case : (setting, [draw])"""
+    setting, draws = case
+    env, strength = world(*case), strengths[setting]
+    begin = {"policy": both_starts(env)}
+    values = (
+        algorithms.pepg(env, iterations=iterations, **begin).values[-1],
+        algorithms.policy_gradient(env, iterations=iterations, **begin).values[-1],
+        settled(algorithms.repeated_policy_optimization(env, iterations=retrainings, regularization=strength, **begin)),
+    )
+    return [
+        [(*setting, draw, start, strength, *(end[i, j] for end in values)) for i, start in enumerate(STARTS)]
+        for j, draw in enumerate(draws)
+    ]
 
 
 def over_draws(strengths, draws, iterations, retrainings):
@@ -136,17 +126,17 @@ def over_draws(strengths, draws, iterations, retrainings):
 
     The released program's followers, draw "paper's", come beside the numbered `draws`.
     """
-    cases = [(setting, draw, strength) for setting, strength in strengths.items() for draw in (None, *draws)]
-    results = parallel(partial(ends, iterations, retrainings), cases)
+    cases = product(strengths, (PAPERS, *map(str, draws)))
+    found = on_each(ends, cases, iterations=iterations, retrainings=retrainings, strengths=strengths)
     columns = [*SETTING, "draw", "start", "λ of RPO", "PePG", "PG", "RPO"]
-    return pd.DataFrame([row for rows in results for row in rows], columns=columns)
+    return pd.DataFrame([row for rows in found.values() for row in rows], columns=columns)
 
 
 def gains(table):
     """PePG minus PG and minus RPO for each setting and start: mean over the numbered draws, its 95 % interval, and the paper's draw."""
     rows = []
     for labels, part in table.groupby([*SETTING, "start"], sort=False):
-        own = part["draw"] == "paper's"
+        own = part["draw"] == PAPERS
         row = dict(zip([*SETTING, "start"], labels)) | {"λ of RPO": part["λ of RPO"].iloc[0]}
         for other in ("PG", "RPO"):
             difference = part["PePG"] - part[other]
@@ -167,7 +157,7 @@ def gains_over_pg(table):
 def draw_gains(ax, parts, labels):
     """PePG minus PG, a column of dots for each part of :func:`over_draws`: a dot a draw, a bar the mean's 95 % interval."""
     for x, part in enumerate(parts):
-        own = (part["draw"] == "paper's").to_numpy()
+        own = (part["draw"] == PAPERS).to_numpy()
         difference = (part["PePG"] - part["PG"]).to_numpy()
         order = np.argsort(difference[~own])
         spread = 0.12 * np.sin(2.4 * np.arange(order.size))  # beside each other where they would hide each other

@@ -55,9 +55,9 @@ def coincide(count, transition_strength, reward_strength):
 # One setting and draw
 
 
-def best_of(run):
-    """The first end within 1e-6 of the best of all, so that rounding does not choose."""
-    return run.policy[np.argmax(run.values[-1] >= run.values[-1].max() - 1e-6)]
+def best_of(policies, values):
+    """The first within 1e-6 of the best of all, so that rounding does not choose."""
+    return policies[np.argmax(values >= values.max() - 1e-6)]
 
 
 def slopes_between(env, policy, other, points):
@@ -74,18 +74,27 @@ def known(best_known, policies, setting, draw):
     return row.value.item(), stored_policy(policies, setting, draw)
 
 
-def measure(case, pg_iterations, iterations, segment_points):
-    """The runs of one gridworld, and all that is measured at its stable and its best known policy.
+def measure(case, best_known, policies, pg_iterations, iterations, segment_points):
+    """The runs at one setting, and for each draw all that is measured at its stable and its best known policy.
 
-    case : ((ε, followers, β), draw, the best known value, its policy)
+    case : (setting, [draw]) · best_known, policies : the published tables of notebook 17
     """
-    setting, draw, value, policy = case
-    env = world(setting, draw)
-    starts = np.stack([env.epsilon_greedy_policy(0.1), env.uniform_policy()])
-    pg = algorithms.policy_gradient(env, policy=starts, iterations=pg_iterations)
-    pe = algorithms.pepg(env, policy=starts, iterations=iterations)
+    setting, draws = case
+    together = world(*case)
+    starts = np.stack([together.epsilon_greedy_policy(0.1), together.uniform_policy()])[:, None]
+    pg = algorithms.policy_gradient(together, policy=starts, iterations=pg_iterations)
+    pe = algorithms.pepg(together, policy=starts, iterations=iterations)
+    ends = [(run.policy[:, i], run.values[-1, :, i]) for i in range(len(draws)) for run in (pg, pe)]
+    return [
+        measure_one(world(setting, draw), *known(best_known, policies, setting, draw), *pair, segment_points)
+        for draw, *pair in zip(draws, ends[::2], ends[1::2])
+    ]
 
-    stable, optimum, uniform = (pepg.deploy(env, one) for one in (best_of(pg), policy, env.uniform_policy()))
+
+def measure_one(env, value, policy, pg, pe, segment_points):
+    """The same in one world, from the best known value and its policy, and the policies and values at the ends of PG and of PePG."""
+    (pg_policies, pg_values), (_, pe_values) = pg, pe
+    stable, optimum, uniform = (pepg.deploy(env, one) for one in (best_of(pg_policies, pg_values), policy, env.uniform_policy()))
     slopes = slopes_between(env, stable.policy, optimum.policy, segment_points)
     steps = theory.shift_steps(env, optimum.policy, stable.policy, slopes)
     visits = stable.mdp.occupancy(optimum.policy)
@@ -97,10 +106,10 @@ def measure(case, pg_iterations, iterations, segment_points):
         **dict(zip(("occupancy bound", "norm bound", "slope bound"), steps[3:])),
         "span": np.ptp(optimum.value),
         "environment's share": np.linalg.norm(uniform.environment_part(env)) / np.linalg.norm(uniform.policy_part),
-        **{f"gain, {start}": pe.values[-1, i] - pg.values[-1, i] for i, start in enumerate(STARTS)},
-        "shortfall, ε-greedy": value - pe.values[-1, 0],
-        "excess": max(pe.values[-1].max(), pg.values[-1].max()) - value,
-        "gain at PG's end": theory.best_response_gain(env, pg.policy).max(),
+        **{f"gain, {start}": pe_values[i] - pg_values[i] for i, start in enumerate(STARTS)},
+        "shortfall, ε-greedy": value - pe_values[0],
+        "excess": max(pe_values.max(), pg_values.max()) - value,
+        "gain at PG's end": theory.best_response_gain(env, pg_policies).max(),
         "residual again": theory.gradient_domination(env, stable.policy, optimum.policy)[2],
         "reward part": (visits * (optimum.mdp.r - stable.mdp.r)).sum(),
         "from uniform": optimum.expected_return - uniform.expected_return,
@@ -111,12 +120,11 @@ def measure(case, pg_iterations, iterations, segment_points):
 # All settings
 
 
-def tabulate(sweeps, cases, results):
+def tabulate(sweeps, results):
     """A row for each setting of each sweep and each draw, at ε = 0 of the one world. sweeps : {name: [(x, setting)]}"""
-    by_case = {case[:2]: result for case, result in zip(cases, results)}
-    draws = list(dict.fromkeys(draw for _, draw, *_ in cases))
+    draws = list(dict.fromkeys(draw for _, draw in results))
     rows = [
-        {"sweep": sweep, "x": x, "draw": draw, **by_case[setting, draw if setting[0] > 0.0 else PAPERS]}
+        {"sweep": sweep, "x": x, "draw": draw, **results[setting, draw if setting[0] > 0.0 else PAPERS]}
         for sweep, points in sweeps.items() for x, setting in points for draw in draws
     ]
     return pd.DataFrame(rows).map(lambda x: round(float(x), 6) if isinstance(x, (float, np.floating)) else x)

@@ -54,7 +54,8 @@ from . import large_grid
 
 MOVES = ("left", "right", "up", "down")
 AT_ONCE = 100  # followers solved for together
-SWEEPS = 8  # of value iteration, from what was found at a policy nearby, before the first system is solved
+SWEEPS = 3  # of value iteration at most, from the values at a policy nearby, before the first system is solved
+STILL = 1e-2  # relative: where no value moves by more, few actions change
 LARGE = 500  # cells: a grid of more is answered in linear time, by a sparse MDP
 NONE = len(MOVES)  # agent 2's fifth action: let agent 1's move happen
 
@@ -389,8 +390,8 @@ class Gridworld(PeMDP):
                 f"policy: expected one policy {policy.shape[-2:]}, since a grid of more than {LARGE} cells answers with a sparse MDP, "
                 f"which has no leading axes (an algorithm takes one start), got shape {policy.shape}"
             )
-        entries = self.follower_grids.reshape(-1, self.n_states)[:, self.next_state]
-        action, entered, adjoint, mean_value = large_grid.answer(policy, self.next_state, self._alive, entries, self.gamma, self.cost)
+        grids = self.follower_grids.reshape(-1, self.n_states)
+        action, entered, adjoint, mean_value = large_grid.answer(policy, self.next_state, self._alive, grids, self.gamma, self.cost)
         sigma = softmax(self.beta * mean_value.T).T[:, None]
         moves = np.ascontiguousarray(policy.T)[:, None, None]
         return _Response(policy, moves, action[None], entered[:, None], adjoint, sigma, self._induced_sparse(sigma[:, 0]))
@@ -411,15 +412,17 @@ class Gridworld(PeMDP):
         action_value = np.empty((NONE + 1, *values.shape))
         settled = np.zeros(len(values), dtype=bool)
         todo = np.arange(len(values))
-        for group in np.array_split(todo, todo.size // AT_ONCE + 1):
+        for group in _in_groups(todo):
             value, move, entry = values[group], *self._problems(moves, group)
             for _ in range(SWEEPS):
                 _, choices = self._look_ahead(entry, move, value)
-                value = np.where(self._alive, choices.max(axis=0), 0.0)
+                last, value = value, np.where(self._alive, choices.max(axis=0), 0.0)
+                if np.abs(value - last).max() <= STILL * np.abs(value).max():
+                    break
             action[group] = np.where(self._alive, first_best(choices, axis=0), NONE)
         for _ in range(MAX_IMPROVEMENTS):
             again = np.zeros(len(values), dtype=bool)
-            for group in np.array_split(todo, todo.size // AT_ONCE + 1):
+            for group in _in_groups(todo):
                 now, move, entry = action[group], *self._problems(moves, group)
                 weight = np.where(now == NONE, move, now == np.arange(NONE, dtype=np.int8)[:, None, None]) * self._alive
                 reward = (weight * entry).sum(axis=0) - self.cost * ((now != NONE) & self._alive)
@@ -479,6 +482,10 @@ class Gridworld(PeMDP):
         rows = self.n_states * self.n_actions
         P = self._sparse(lands.reshape(rows, -1), np.repeat(self.next_state, self.n_actions, axis=0))
         return MDP(P, r, self.gamma, self.rho, self.goal)
+
+
+def _in_groups(followers):
+    return np.array_split(followers, -(-followers.size // AT_ONCE))
 
 
 def _for_each(name, array, shape, axes):

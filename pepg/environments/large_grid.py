@@ -65,7 +65,7 @@ class Walks:
     def _chain(self, action):
         """Where the walks go, (k S, k S), one block for each follower."""
         (k, n), m = action.shape, self._to.shape[1]
-        leaving = self._leaving.take(n * action + np.arange(n), axis=0)
+        leaving = self._leaving.take(n * action.astype(np.intp) + np.arange(n), axis=0)
         to = self._to + n * np.arange(k)[:, None, None]
         return csr_array((leaving.ravel(), to.ravel(), np.arange(0, k * n * m + 1, m)), (k * n, k * n))
 
@@ -78,38 +78,47 @@ class Adjoint:
 
     def solve_transposed(self, right_hand_side, n_parts):
         """Of right-hand sides (K, S), one for each follower; `n_parts` is the one policy that was deployed."""
-        groups = (_side_by_side(array) for array in (self._action, right_hand_side))
-        return np.concatenate([self._walks.sum_back(action, seed) for action, seed in zip(*groups)])
+        solution = np.empty_like(right_hand_side)
+        for some in _side_by_side(np.arange(len(solution)), solution.shape[1]):
+            solution[some] = self._walks.sum_back(self._action[some], right_hand_side[some])
+        return solution
 
 
-def _side_by_side(followers):
-    """An array (K, S, ...) in parts of as many followers as walk together."""
-    return np.array_split(followers, -(-len(followers) // max(1, AT_ONCE // followers.shape[1])))
+def _side_by_side(followers, n_states):
+    """The numbers of followers in parts of as many as walk together."""
+    return np.array_split(followers, -(-len(followers) // max(1, AT_ONCE // n_states)))
 
 
-def answer(policy, next_state, alive, entries, gamma, cost):
-    """The optimal answers to `policy` (S, A) of followers who are paid `entries` (K, S, A) for entering cells.
+def answer(policy, next_state, alive, grids, gamma, cost):
+    """The optimal answers to `policy` (S, A) of followers who are paid `grids` (K, S) for entering cells.
 
     Returns the best actions (K, S), what entering a cell is worth (A, K, S), the :class:`Adjoint` and the mean action values
     (A + 1, S). Of actions tied within 1e-12 of the values' scale the first is taken, as on small grids.
     """
     walks = Walks(np.where(alive[:, None], policy, 0.0), next_state, gamma)
-    found = [_best(walks, policy, next_state, alive, some, gamma, cost) for some in _side_by_side(entries)]
-    action, worth, total = zip(*found)
-    action = np.concatenate(action)
-    return action, np.concatenate(worth, axis=1), Adjoint(walks, action), sum(total) / len(action)
+    (n_followers, n_states), n_moves = grids.shape, policy.shape[1]
+    action = np.empty((n_followers, n_states), dtype=np.int8)
+    entered, total = np.empty((n_moves, n_followers, n_states)), np.zeros((n_moves + 1, n_states))
+    for some in _side_by_side(np.arange(n_followers), n_states):
+        action[some], entered[:, some], choices = _best(walks, policy, next_state, alive, grids[some], gamma, cost)
+        total += choices.sum(axis=1)
+    return action, entered, Adjoint(walks, action), total / n_followers
 
 
-def _best(walks, policy, next_state, alive, entries, gamma, cost):
-    """The best actions (k, S) of some followers, what entering a cell is worth (A, k, S) and the sum of their action values (A + 1, S)."""
+def _best(walks, policy, next_state, alive, grids, gamma, cost):
+    """The best actions (k, S) of some followers, what entering a cell is worth (A, k, S) and the action values (A + 1, k, S)."""
     policy, to, n_moves = policy.T[:, None], next_state.T, next_state.shape[1]
-    entry = np.ascontiguousarray(np.moveaxis(entries, -1, 0))
+
+    def entering(cells):
+        return np.array([cells.take(place, axis=1) for place in to])
+
+    entry = entering(grids)
 
     def choices(worth):
         return np.concatenate([worth - cost, (policy * worth).sum(axis=0)[None]])
 
     def look_ahead(value):
-        worth = entry + gamma * np.array([value.take(cells, axis=1) for cells in to])
+        worth = entry + gamma * entering(value)
         return worth, choices(worth)
 
     at_once = choices(entry) * alive
@@ -130,4 +139,4 @@ def _best(walks, policy, next_state, alive, entries, gamma, cost):
         raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
     action, reward = walk(first_best(worths, axis=0))  # the first of each tie
     worth, worths = look_ahead(walks.sum(action, reward, value))
-    return action, worth, worths.sum(axis=1)
+    return action, worth, worths
