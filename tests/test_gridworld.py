@@ -504,10 +504,40 @@ def test_several_worlds_where_one_is_expected_and_where_they_are_not():
     for asked in (
         lambda: pepg.theory.decoupled_landscape(env, policies),
         lambda: pepg.theory.local_stability(env, policies),
+        lambda: pepg.theory.report(env, policies[0]),
+        lambda: pepg.theory.parts(env, {"uniform": policies[0]}),
         lambda: pepg.algorithms.sampled_pepg(env, seed=[0, 1], policy=policies, iterations=1),
     ):
         with pytest.raises(ValueError, match="env: expected one environment, got 2 of them side by side"):
             asked()
+
+
+def test_both_sides_of_a_result_in_several_worlds_are_those_in_each():
+    """Of one policy in all of them, and of one for each."""
+    seeds, one, each = [None, 0, 1], {"n_followers": 2, "eps": 0.8}, pepg.Gridworld(n_followers=2).random_policies(range(3), scale=1.0)
+    optimum = each[::-1]
+    for function in (pepg.theory.gradient_domination, pepg.theory.performance_difference, pepg.theory.difference_terms):
+        for policy in (each[0], each):
+            found = np.array(function(pepg.Gridworld(seed=seeds, **one), policy, optimum))
+            for i, seed in enumerate(seeds):
+                alone = function(pepg.Gridworld(seed=seed, **one), policy if policy.ndim == 2 else policy[i], optimum[i])
+                np.testing.assert_allclose(found[..., i], np.array(alone), rtol=1e-12)
+    steps = pepg.theory.domination_steps(pepg.Gridworld(seed=seeds, **one), each[0], optimum)
+    alone = pepg.theory.domination_steps(pepg.Gridworld(seed=0, **one), each[0], optimum[1])
+    np.testing.assert_allclose(steps.steps[:, 1], alone.steps, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_before", [1, 2, 3])
+def test_where_the_followers_search_starts_changes_no_bit(n_before):
+    """After other numbers of policies, from near and from far, in one world and in several."""
+    env, other = (pepg.Gridworld(n_followers=3, eps=0.8, seed=[None, 4, 5]) for _ in range(2))
+    policies, rng = env.random_policies(range(4), scale=2.0)[:, None], np.random.default_rng(n_before)
+    d, value = rng.random((4, 3, 64, 4)), rng.normal(size=(4, 3, 64))
+    for i in range(n_before):
+        other.respond(random_policy(other, rng, (i + 2, 3), scale=3.0) if i % 2 else policies[: i + 1] * 0.99 + 0.0025)
+    np.testing.assert_array_equal(other.respond(policies).P, env.respond(policies).P)
+    gradients = [one.response_gradient(np.broadcast_to(policies, d.shape), d, value) for one in (env, other)]
+    np.testing.assert_array_equal(*gradients)
 
 
 @pytest.mark.parametrize(

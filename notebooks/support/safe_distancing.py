@@ -196,7 +196,7 @@ def followed(safe, spread):
     return np.eye(FACILITIES)[np.stack([safe, spread], axis=-1)]
 
 
-def best_divisions(games, spread, pairings=100):
+def best_divisions(games, spread, pairings):
     """Of the ways to divide while safe, with one once spread, the best and the best that is stable, in games by strength.
 
     {(strength, which): (counts, value, regret, agents)}. Who goes where in one state may go anywhere in the other, and who intervenes

@@ -142,10 +142,11 @@ def check_table(name, table, columns=()):
 
 def _settle(figure):
     """Lay a figure out, and fix each panel's place to six digits: the solver's last ones depend on addresses in memory."""
-    if figure.get_layout_engine() is None:
+    engine = figure.get_layout_engine()
+    if engine is None:
         return
     for _ in range(2):  # the solver's second pass starts from the first
-        figure.draw_without_rendering()
+        engine.execute(figure)
     figure.set_layout_engine("none")
     for ax in figure.axes:
         ax.set_position(ax.get_position(original=True).get_points().round(6).ravel() @ TO_BOUNDS, which="original")

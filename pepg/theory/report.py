@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..arguments import Numbers, check_count, check_mapping
-from ..mdp import PeMDP, best_response, check_env
+from ..mdp import PeMDP, best_response, check_env, check_one_env
 from ..performative import performative_gradient, performative_value
 from .differences import central_differences, norm
 from .results import best_response_gain, gradient_domination, gradient_parts, performance_difference
@@ -19,7 +19,7 @@ def report(env: PeMDP, optimum: ArrayLike, count: int = 20) -> list[dict[str, st
     exact gradient against central differences, relative; R5 with `optimum` (S, A) as :math:`\pi_O`, how many of the policies break
     the bound. An environment for which one fails has an error in its derivative.
     """
-    optimum, count = check_env(env).check_policy(optimum, "optimum"), check_count("count", count)
+    optimum, count = check_one_env(env).check_policy(optimum, "optimum"), check_count("count", count)
     policies, others = env.random_policies(range(count), scale=1.0), env.random_policies(range(count, 2 * count), scale=1.0)
     left, right = performance_difference(env, policies, others)
     identity = np.abs(left - right).max() / max(np.abs(left).max(), 1e-300)
@@ -43,7 +43,7 @@ def parts(env: PeMDP, policies: Mapping[str, ArrayLike]) -> list[dict[str, str |
     check_mapping("policies", policies, "policy")
     rows = []
     for name, policy in policies.items():
-        policy = check_env(env).check_policy(policy, f"policies: {name}")
+        policy = check_one_env(env).check_policy(policy, f"policies: {name}")
         sizes = [float(norm(part)) for part in gradient_parts(env, policy)]
         columns = "policy's part", "rewards' part", "transitions' part"
         value, gain = float(performative_value(env, policy)), float(best_response_gain(env, policy))

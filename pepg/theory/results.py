@@ -87,7 +87,7 @@ def gradient_domination(env: PeMDP, policy: ArrayLike, optimum: ArrayLike) -> tu
     norm = [np.sqrt((g**2).sum(axis=(-2, -1))) for g in (here.policy_part + environment, environment)]
     with np.errstate(divide="ignore"):  # infinite where the optimum goes and the policy never does: no bound
         mismatch = np.divide(reached, visits, out=np.zeros_like(reached), where=reached > 0.0).max(axis=-1)
-    greedy = np.take_along_axis(here.policy, advantage.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    greedy = np.take_along_axis(np.broadcast_to(here.policy, advantage.shape), advantage.argmax(axis=-1)[..., None], axis=-1)[..., 0]
     greedy = np.where(reached > 0.0, greedy, 1.0).min(axis=-1)
     residual = (occupancy * (best.mdp.backup(best.value) - here.mdp.backup(best.value))).sum(axis=(-2, -1))
     right = np.sqrt(env.n_states) * mismatch / greedy * (norm[0] + norm[1]) + residual

@@ -131,7 +131,7 @@ def domination_steps(env: PeMDP, policy: ArrayLike, optimum: ArrayLike) -> Domin
 
     def chosen(x):
         """x(s, a*(s)) where x goes, 0 elsewhere: (..., S)."""
-        return np.where(seen, np.take_along_axis(x, best, axis=-1)[..., 0], 0.0)
+        return np.where(seen, np.take_along_axis(np.broadcast_to(x, advantage.shape), best, axis=-1)[..., 0], 0.0)
 
     with np.errstate(divide="ignore"):
         mismatch = np.divide(arrivals, visits, out=np.zeros_like(arrivals), where=seen).max(axis=-1)
