@@ -77,9 +77,9 @@ class MDP:
     rho : (..., S) initial distribution
     terminal : what indexes the terminal states (a state, a sequence of states or a mask (S,)); none by default
 
-    With a sparse P nothing else has leading axes, and :math:`I - \gamma P_\pi` is factored by SuperLU, once for the policy that was last
-    asked about: its value, its advantages and its occupancy share the factors. Their size depends on what leads where, about
-    :math:`S \log S` entries on a grid.
+    An array is not copied: it is the MDP's from then on, and read-only in it. The system :math:`I - \gamma P_\pi` is kept for the policy
+    that was last asked about, which its value, its advantages and its occupancy share. With a sparse P nothing else has leading axes, and
+    what is kept are the factors by SuperLU, of about :math:`S \log S` entries on a grid.
 
     Raises
     ------
@@ -91,7 +91,7 @@ class MDP:
     gamma: float
     rho: np.ndarray
     terminal: np.ndarray | None = None
-    _factored: list = field(default_factory=list, init=False, repr=False)  # the last policy, and its system; of a sparse P its factors
+    _kept: list = field(default_factory=list, init=False, repr=False)  # the last policy, and its system; of a sparse P its factors
 
     def __post_init__(self):
         if issparse(self.P):
@@ -122,7 +122,7 @@ class MDP:
         object.__setattr__(self, "gamma", check_gamma(self.gamma))
 
     def __getstate__(self):
-        return self.__dict__ | {"_factored": []}  # neither copied nor sent to another process: SuperLU's factors cannot be
+        return self.__dict__ | {"_kept": []}  # neither copied nor sent to another process: SuperLU's factors cannot be
 
     @property
     def n_states(self) -> int:
@@ -147,8 +147,8 @@ class MDP:
         if array.ndim > axes:
             raise ValueError(f"{name}: expected no leading axes, as P is sparse, got shape {array.shape}")
 
-    def paying(self, r: ArrayLike) -> "MDP":
-        """The same MDP with other rewards `r` (..., S, A), of its own leading axes; the transitions are not checked anew."""
+    def with_rewards(self, r: ArrayLike) -> "MDP":
+        """The same MDP with other rewards `r`, of the same shape as its own; the transitions are not checked anew."""
         r = check_finite("r", r, self.r.shape)
         if r.shape != self.r.shape:
             raise ValueError(f"r: expected shape {self.r.shape}, got {r.shape}")
@@ -156,6 +156,7 @@ class MDP:
         r = r.view()
         r.flags.writeable = False
         object.__setattr__(other, "r", r)
+        object.__setattr__(other, "_kept", self._kept)  # which hangs on the transitions alone
         return other
 
     def check_policy(self, policy: ArrayLike) -> np.ndarray:
@@ -168,28 +169,29 @@ class MDP:
 
     def _system(self, policy):
         """I - gamma P_pi (..., S, S), with nothing leaving a terminal state."""
-        if self._factored and np.array_equal(self._factored[0], policy):
-            return self._factored[1]
+        if self._kept and np.array_equal(self._kept[0], policy):
+            return self._kept[1]
         chain = (policy[..., None, :] @ self.P)[..., 0, :]
         chain[..., self.terminal, :] = 0.0
         system = np.eye(self.n_states) - self.gamma * chain
-        self._factored[:] = [policy.copy(), system]
+        if policy.ndim < self.P.ndim:  # of many policies in one MDP it would be larger than P
+            self._kept[:] = [policy.copy(), system]
         return system
 
     def _factors(self, policy):
-        """The sparse factors of the same.
+        """The factors of the same where P is sparse.
 
         The matrix is diagonally dominant by rows, and an M-matrix, so that elimination along the diagonal is stable in any order,
         and the order can be the one that fills least.
         """
-        if self._factored and np.array_equal(self._factored[0], policy):
-            return self._factored[1]
+        if self._kept and np.array_equal(self._kept[0], policy):
+            return self._kept[1]
         n, m = self.n_states, self.n_actions
         leaving = np.where(self.terminal[:, None], 0.0, self.gamma * policy)
         chain = csr_array((leaving.ravel(), np.arange(n * m), np.arange(0, n * m + 1, m)), (n, n * m)) @ self.P
         symmetric = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
         factors = splu((eye_array(n) - chain).tocsc(), permc_spec="MMD_AT_PLUS_A", **symmetric)
-        self._factored[:] = [policy.copy(), factors]
+        self._kept[:] = [policy.copy(), factors]
         return factors
 
     def backup(self, value: ArrayLike) -> np.ndarray:
@@ -285,7 +287,10 @@ def best_response(mdp: MDP) -> np.ndarray:
 
 
 def _greedy_at_rest(mdp, chosen):
-    """The actions, from `chosen` in one step, that two steps of value iteration in a row both find best."""
+    """Greedy actions of value iteration, stopped at the first step that changes none; `chosen` are those best for one step.
+
+    A reward at a terminal state counts here at first: the start of a policy iteration, which it leads to the same end, is all that this is.
+    """
     value = mdp.r.max(axis=-1)
     for _ in range(MAX_IMPROVEMENTS):
         action_value = mdp.backup(value)

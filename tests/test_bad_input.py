@@ -107,7 +107,7 @@ GOOD = {
     "pepg.MDP": (pepg.MDP, {"P": MDP.P, "r": MDP.r, "gamma": 0.8, "rho": MDP.rho, "terminal": [1]}),
     "pepg.MDP.check_policy": (MDP.check_policy, POLICIES),
     "pepg.MDP.backup": (MDP.backup, {"value": HERE.value}),
-    "pepg.MDP.paying": (MDP.paying, {"r": MDP.r}),
+    "pepg.MDP.with_rewards": (MDP.with_rewards, {"r": MDP.r}),
     "pepg.MDP.value": (MDP.value, {"policy": POLICY, "entropy": 0.1}),
     "pepg.MDP.action_value": (MDP.action_value, POLICIES),
     "pepg.MDP.advantage": (MDP.advantage, POLICIES),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import autograd
@@ -17,6 +18,7 @@ from worlds import follower_values, gridworlds, random_policy, seeds
 
 import pepg
 from pepg.environments import gridworld
+from pepg.theory import curvature
 
 VECTORS = np.load(Path(__file__).parent / "data" / "gridworld_vectors.npz")
 SYMMETRIC = np.array([[-0.1, -0.1, -0.1], [-0.1, -0.5, -0.1], [-0.1, -0.1, 1.0]])
@@ -505,6 +507,7 @@ def test_several_worlds_where_one_is_expected_and_where_they_are_not():
         lambda: pepg.theory.decoupled_landscape(env, policies),
         lambda: pepg.theory.local_stability(env, policies),
         lambda: pepg.theory.report(env, policies[0]),
+        lambda: curvature.hessian(env, policies[0]),
         lambda: pepg.theory.parts(env, {"uniform": policies[0]}),
         lambda: pepg.algorithms.sampled_pepg(env, seed=[0, 1], policy=policies, iterations=1),
     ):
@@ -525,6 +528,18 @@ def test_both_sides_of_a_result_in_several_worlds_are_those_in_each():
     steps = pepg.theory.domination_steps(pepg.Gridworld(seed=seeds, **one), each[0], optimum)
     alone = pepg.theory.domination_steps(pepg.Gridworld(seed=0, **one), each[0], optimum[1])
     np.testing.assert_allclose(steps.steps[:, 1], alone.steps, rtol=1e-12)
+
+
+def test_many_policies_are_answered_in_memory_linear_in_their_number():
+    """Beside their MDPs, whether as many were deployed before or others."""
+    env, peaks = pepg.Gridworld(n_followers=1, grid=[[-0.01, -0.02], [-0.5, 1.0]]), []
+    for n in (1000, 1001, 4000, 4001):
+        policies = random_policy(env, n, (n,))
+        tracemalloc.start()
+        env.respond(policies), env.respond(policies[::-1])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks[2:]) < 6.0 * min(peaks[:2])
 
 
 @pytest.mark.parametrize("n_before", [1, 2, 3])

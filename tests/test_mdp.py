@@ -116,17 +116,17 @@ def test_entropy_value(world):
 
 
 @given(mdps())
-def test_paying_changes_the_rewards_alone(world):
+def test_other_rewards_are_all_that_changes(world):
     """The MDP that is made of the same transitions and the other rewards, bit for bit; the first stays as it is."""
     mdp, rng = world
     policy, r = draw_policy(mdp, rng), rng.normal(size=mdp.r.shape)
     before = mdp.value(policy)
-    other, made = mdp.paying(r), pepg.MDP(mdp.P, r, mdp.gamma, mdp.rho, mdp.terminal)
+    other, made = mdp.with_rewards(r), pepg.MDP(mdp.P, r, mdp.gamma, mdp.rho, mdp.terminal)
     for name in ("value", "action_value", "occupancy"):
         assert (getattr(other, name)(policy) == getattr(made, name)(policy)).all()
     assert (mdp.value(policy) == before).all() and other.P is mdp.P and not other.r.flags.writeable
     with pytest.raises(ValueError, match=r"r: expected shape \(2, 3\), got \(4, 2, 3\)"):
-        pepg.MDP(P, R, GAMMA, RHO).paying(np.zeros((4, 2, 3)))
+        pepg.MDP(P, R, GAMMA, RHO).with_rewards(np.zeros((4, 2, 3)))
 
 
 def test_another_policy_is_solved_for_anew():

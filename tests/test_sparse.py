@@ -85,6 +85,7 @@ def test_one_factorisation_serves_a_policy(monkeypatch):
     assert len(count) == 1
     policy[0] = [1.0, 0.0, 0.0]
     assert_allclose(mdp.value(policy), pepg.MDP(P, R, GAMMA, RHO).value(policy), rtol=1e-12)
+    assert_allclose(mdp.with_rewards(2.0 * R).value(policy), 2.0 * mdp.value(policy), rtol=1e-12)  # by the same factors
     assert len(count) == 2
 
 

@@ -552,6 +552,18 @@ def test_no_steps_no_estimates():
     assert mdp.terminal.all() and not counts.any()
 
 
+@pytest.mark.parametrize("kind", [np.uint64, np.uint8, np.int16])
+def test_states_and_actions_of_any_whole_kind(kind):
+    """Small ones do not overflow where pairs of them are counted, and unsigned ones are whole numbers too."""
+    n = 100  # states, with three actions: 300 pairs
+    states = np.array([[90, 99, 0, 98]])
+    paths = [Trajectories(states.astype(k), np.array([[2, 0, 1]]).astype(k), np.ones((1, 3)), np.ones((1, 3), dtype=bool)) for k in (kind, int)]
+    value, table = np.arange(float(n)), np.arange(3.0 * n).reshape(n, 3)
+    for function, arguments in ((temporal_differences, (value, 0.9)), (advantages, (table,))):
+        assert_array_equal(*(function(one, *arguments) for one in paths))
+    assert_array_equal(*(one.pairs(3) for one in paths))
+
+
 # What the data say of the environment
 
 

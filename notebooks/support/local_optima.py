@@ -1,4 +1,4 @@
-"""For notebook 17: ascents and recipes from many starts, the path between two optima, and its figures."""
+"""For notebook 17: ascents and recipes from many starts, the path between two optima, and its figures; for 11 and 18: worlds and draws."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ KINDS = {  # of starts, with their colours
 RECIPES = ("search", "best of 5", "stages")
 HUES = {"search": figures.COLORS["PePG"], "best of 5": figures.COLORS["reference"], "stages": "black"}
 PAPERS = "paper's"  # the draw of the followers in the released program
-AT_ONCE = 4  # draws side by side: a search has 54 starts in each
+AT_ONCE = 4  # draws side by side, of up to 54 starts each
 
 
 def world(setting, draw=PAPERS):

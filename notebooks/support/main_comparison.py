@@ -35,17 +35,17 @@ def scores_of_rpo(case, iterations, regularizations):
     env = world(*case)
     run = partial(algorithms.repeated_policy_optimization, env, policy=both_starts(env), iterations=iterations)
     found = [(np.nan, strength, settled(run(regularization=strength))) for strength in regularizations]
-    return by_draw(case, "RPO", found)
+    return rows_by_draw(case, "RPO", found)
 
 
 def scores_of_rga(case, iterations, step_sizes, regularization):
     """The same of RGA, for each step size η."""
     env = world(*case)
     run = partial(algorithms.repeated_gradient_ascent, env, policy=both_starts(env), iterations=iterations, regularization=regularization)
-    return by_draw(case, "RGA", [(size, regularization, settled(run(step_size=size))) for size in step_sizes])
+    return rows_by_draw(case, "RGA", [(size, regularization, settled(run(step_size=size))) for size in step_sizes])
 
 
-def by_draw(case, algorithm, found):
+def rows_by_draw(case, algorithm, found):
     """The rows of each draw, from (η, λ, values by start and draw) for each parameter."""
     setting, draws = case
     return [[(*setting, draw, algorithm, eta, lam, values[:, i].mean()) for eta, lam, values in found] for i, draw in enumerate(draws)]
@@ -184,11 +184,11 @@ def as_worlds(ends, best_known, cases):
     """Rows of a table of worlds for the paper's draw: the stable value is the better of PG's two ends. cases : (ε, followers, β, start)"""
     rows = []
     for eps, followers, beta, start in cases:
-        part = ends[(ends["ε"] == eps) & (ends["followers"] == followers) & (ends["β"] == beta) & (ends["draw"] == "paper's")]
+        part = ends[(ends["ε"] == eps) & (ends["followers"] == followers) & (ends["β"] == beta) & (ends["draw"] == PAPERS)]
         known = best_known[(best_known["eps"] == eps) & (best_known["followers"] == followers) & (best_known["beta"] == beta)]
         rows.append({
             "world": f"gridworld, β = {beta:g}, {start} start", "stable": part["PG"].max(),
-            "optimal": known.loc[known["draw"] == "paper's", "value"].item(),
+            "optimal": known.loc[known["draw"] == PAPERS, "value"].item(),
             "PePG": part.loc[part["start"] == start, "PePG"].item(), "evidence": "best known",
         })
     return pd.DataFrame(rows)

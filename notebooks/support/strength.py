@@ -55,7 +55,7 @@ def coincide(count, transition_strength, reward_strength):
 # One setting and draw
 
 
-def best_of(policies, values):
+def best_end(policies, values):
     """The first within 1e-6 of the best of all, so that rounding does not choose."""
     return policies[np.argmax(values >= values.max() - 1e-6)]
 
@@ -84,17 +84,17 @@ def measure(case, best_known, policies, pg_iterations, iterations, segment_point
     starts = np.stack([together.epsilon_greedy_policy(0.1), together.uniform_policy()])[:, None]
     pg = algorithms.policy_gradient(together, policy=starts, iterations=pg_iterations)
     pe = algorithms.pepg(together, policy=starts, iterations=iterations)
-    ends = [(run.policy[:, i], run.values[-1, :, i]) for i in range(len(draws)) for run in (pg, pe)]
-    return [
-        measure_one(world(setting, draw), *known(best_known, policies, setting, draw), *pair, segment_points)
-        for draw, *pair in zip(draws, ends[::2], ends[1::2])
-    ]
+    measured = []
+    for i, draw in enumerate(draws):
+        env, (value, policy) = world(setting, draw), known(best_known, policies, setting, draw)
+        ends = pg.policy[:, i], pg.values[-1, :, i], pe.values[-1, :, i]
+        measured.append(measure_one(env, value, policy, *ends, segment_points))
+    return measured
 
 
-def measure_one(env, value, policy, pg, pe, segment_points):
-    """The same in one world, from the best known value and its policy, and the policies and values at the ends of PG and of PePG."""
-    (pg_policies, pg_values), (_, pe_values) = pg, pe
-    stable, optimum, uniform = (pepg.deploy(env, one) for one in (best_of(pg_policies, pg_values), policy, env.uniform_policy()))
+def measure_one(env, value, policy, pg_policies, pg_values, pe_values, segment_points):
+    """All that is measured in one world: from the best known value and its policy, PG's ends and their values, and those of PePG's."""
+    stable, optimum, uniform = (pepg.deploy(env, one) for one in (best_end(pg_policies, pg_values), policy, env.uniform_policy()))
     slopes = slopes_between(env, stable.policy, optimum.policy, segment_points)
     steps = theory.shift_steps(env, optimum.policy, stable.policy, slopes)
     visits = stable.mdp.occupancy(optimum.policy)

@@ -168,7 +168,7 @@ def evaluated(pool, policy, entropy=0.0):
     """
     mdp, left = pool.mdp, pool.left[..., None]
     bonus = -entropy * left * np.log(np.where(policy > 0.0, policy, 1.0))
-    mdp = mdp.paying(mdp.r + bonus)
+    mdp = mdp.with_rewards(mdp.r + bonus)
     return Deployment(mdp, policy, mdp.value(policy), mdp.occupancy(policy) * left, 0.0)
 
 

@@ -110,17 +110,19 @@ class PooledModel:
         moved, paid = transition_sums(trajectories, self.paid.shape)
         self.moved = self.memory * self.moved + moved
         self.paid = self.memory * self.paid + paid
-        for known in ("left", "mdp"):
-            self.__dict__.pop(known, None)
+        for stale in ("left", "mdp"):
+            self.__dict__.pop(stale, None)
 
     @cached_property
     def left(self) -> np.ndarray:
-        """The states that some transition left, (..., S)."""
-        return self.moved.any(axis=(-2, -1))
+        """The states that some transition left by now, (..., S); read-only."""
+        left = self.moved.any(axis=(-2, -1))
+        left.flags.writeable = False
+        return left
 
     @cached_property
     def mdp(self) -> MDP:
-        """The :class:`pepg.MDP` of the averages, (..., S, A, S)."""
+        """The :class:`pepg.MDP` of the averages by now, (..., S, A, S)."""
         n_states = len(self.rho)
         count = self.moved.sum(axis=-1)
         visits = np.maximum(count.sum(axis=-1), 1e-300)[..., None]  # sums of 0 stay 0

@@ -88,7 +88,8 @@ class Trajectories:
 
     def pairs(self, n_actions: int) -> np.ndarray:
         """The index s A + a of each step's pair, (..., count, horizon)."""
-        return self.states[..., :-1] * check_count("n_actions", n_actions) + self.actions
+        states = self.states[..., :-1].astype(np.intp, copy=False)
+        return states * check_count("n_actions", n_actions) + self.actions.astype(np.intp, copy=False)
 
 
 def _inverse_cdf(probabilities):
@@ -271,4 +272,4 @@ def _at(table, trajectories):
 def _entries(table, index):
     """The entries of a table (N,) at `index` (..., count, steps), or of one for each run (n, N) at (n, count, steps)."""
     run = table.shape[-1] * np.arange(table.size // table.shape[-1]).reshape(*table.shape[:-1], 1, 1)
-    return table.reshape(-1).take(index + run)
+    return table.reshape(-1).take(index.astype(np.intp, copy=False) + run)

@@ -54,7 +54,8 @@ from . import large_grid
 
 MOVES = ("left", "right", "up", "down")
 AT_ONCE = 100  # followers solved for together
-SWEEPS = 3  # of value iteration at most, from the values at a policy nearby, before the first system is solved
+NEAR = 64  # policies of an earlier call of another length that are looked at for the nearest
+SWEEPS = 3  # of value iteration at most, from the values at a policy nearby, or 0, before the first system is solved
 STILL = 1e-2  # relative: where no value moves by more, few actions change
 LARGE = 500  # cells: a grid of more is answered in linear time, by a sparse MDP
 NONE = len(MOVES)  # agent 2's fifth action: let agent 1's move happen
@@ -147,8 +148,8 @@ class Gridworld(PeMDP):
     The states are the cells, row by row; the actions left, right, up, down (a move off the grid stays in place). rho is
     uniform on the first row and column. A response costs the factoring of some banded systems of `n_followers` x S
     unknowns and bandwidth the number of columns; the gradient at the policy deployed last adds one transposed solve.
-    The search for the followers' best actions starts from their values at the nearest policy deployed in the last two calls: that saves
-    time and changes no result.
+    On a small grid the search for the followers' best actions starts from their values at the nearest policy of the last two calls: that
+    saves time and changes no result (beyond 64 columns, where LAPACK works in blocks, none but by rounding).
 
     A grid of more than 500 cells answers one policy (S, A), without leading axes, with a sparse MDP, in time and memory linear in
     `n_followers` x S and, in time, in :math:`1/(1 - \gamma)`. With 65,536 cells and 10 followers a gradient takes seconds.
@@ -164,7 +165,7 @@ class Gridworld(PeMDP):
     grid: ArrayLike | None = None
     seed: int | Sequence[int | None] | np.ndarray | None = None
     _last: list = field(default_factory=list, init=False, repr=False)  # the last _Response, if any
-    _answers: list = field(default_factory=list, init=False, repr=False)  # the last two policies, with the followers' values
+    _answers: list = field(default_factory=list, init=False, repr=False)  # of the last two calls: policies (m, worlds, S A), followers' values
 
     def __post_init__(self):
         object.__setattr__(self, "grid", default_grid() if self.grid is None else _check_grid(self.grid))
@@ -352,36 +353,45 @@ class Gridworld(PeMDP):
 
     def _response(self, policy):
         policy = check_array("policy", policy)
+        if self.lead and policy.ndim > 1:
+            policy = np.broadcast_to(policy, check_leading("policy", policy.shape[:-2], self.lead, "the worlds") + policy.shape[-2:])
         last = self._last[0] if self._last else None
         if last is not None and np.array_equal(last.policy, policy):
             return last
-        policy = self.check_policy(policy)
-        lead = check_leading("policy", policy.shape[:-2], self.lead, "the worlds")
-        policy = np.broadcast_to(policy, lead + policy.shape[-2:]).copy()
+        policy = self.check_policy(policy).copy()
         if self._large:
             response = self._large_response(policy)
             self._last[:] = [response]
             return response
         moves = np.moveaxis(policy.reshape(-1, self.n_states, self.n_actions), -1, 0)[:, :, None]
         moves = np.ascontiguousarray(moves)
-        action, entered, systems, value, mean_value = self._answer(moves, self._guess(policy))
+        by_world = policy.reshape(-1, max(1, int(np.prod(self.lead))), self.n_states * self.n_actions)
+        action, entered, systems, value, mean_value = self._answer(moves, self._guess(by_world))
         sigma = softmax(self.beta * mean_value.T).T
         mdp = self._induced(sigma, policy.shape[:-2])
         response = _Response(policy, moves, action, entered, systems, sigma, mdp)
         self._last[:] = [response]
-        self._answers[:] = [(policy, value), *self._answers[:1]]
+        self._answers[:] = [(by_world, value.reshape(*by_world.shape[:2], *value.shape[1:])), *self._answers[:1]]
         return response
 
     def _guess(self, policy):
-        """The followers' values (n, K, S) at the nearest, to each of these policies, of those deployed last; 0 where there are none."""
-        worlds = max(1, int(np.prod(self.lead)))
-        by_world = policy.reshape(-1, worlds, self.n_states * self.n_actions).swapaxes(0, 1)
-        if not self._answers:
-            return np.zeros((by_world.shape[0] * by_world.shape[1], self.n_followers, self.n_states))
-        known = np.concatenate([known.reshape(-1, *by_world.swapaxes(0, 1).shape[1:]) for known, _ in self._answers]).swapaxes(0, 1)
-        value = np.concatenate([value.reshape(-1, worlds, self.n_followers, self.n_states) for _, value in self._answers])
-        away = (known**2).sum(axis=-1)[:, None] - 2.0 * by_world @ known.swapaxes(1, 2)  # squared, less the square of the policy itself
-        return value[away.argmin(axis=-1).T, np.arange(worlds)].reshape(-1, *value.shape[2:])
+        """For each policy of (m, worlds, S A) the followers' values at the nearest of the last two calls, 0 before the first: (n, K, S).
+
+        Of a call with as many policies the one in the same place counts, of another the nearest of at most NEAR.
+        """
+        world = np.arange(policy.shape[1])
+        guess, away = np.zeros((*policy.shape[:2], self.n_followers, self.n_states)), np.full(policy.shape[:2], np.inf)
+        for known, value in self._answers:
+            if len(known) == len(policy):
+                at = np.arange(len(known))[:, None]
+            else:
+                some = np.unique(np.linspace(0, len(known) - 1, NEAR).astype(int))
+                apart = (known[some] ** 2).sum(axis=-1) - 2.0 * np.einsum("mwx,kwx->mkw", policy, known[some])
+                at = some[apart.argmin(axis=1)]
+            distance = ((policy - known[at, world]) ** 2).sum(axis=-1)
+            nearer = distance < away
+            guess[nearer], away[nearer] = value[at, world][nearer], distance[nearer]
+        return guess.reshape(-1, *guess.shape[2:])
 
     def _large_response(self, policy):
         """The same on a large grid, of one policy (S, A)."""
@@ -405,7 +415,7 @@ class Gridworld(PeMDP):
         takes them in groups that stay in the processor's cache.
         """
         shape = guess.shape
-        values = guess.reshape(-1, self.n_states).copy()
+        values = guess.reshape(-1, self.n_states)
         systems = _Systems(len(values), self.gamma, self.next_state, self.grid.shape[1])
         action = np.empty(values.shape, dtype=np.int8)
         entered = np.empty((NONE, *values.shape))
@@ -450,11 +460,7 @@ class Gridworld(PeMDP):
         return moves[:, group // self.n_followers, 0], self._follower_entry[:, group % self._follower_entry.shape[1]]
 
     def _look_ahead(self, entry, move, value):
-        """What entering a cell is worth (4, t, S), and what agent 2's actions are (5, t, S), for followers of these values (t, S)."""
-        worth = np.array([value.take(cells, axis=1) for cells in self.next_state.T])
-        worth *= self.gamma
-        worth += entry
-        return worth, np.concatenate([worth - self.cost, (move * worth).sum(axis=0)[None]])
+        return large_grid.look_ahead(entry, move, value, self.next_state.T, self.gamma, self.cost)
 
     def _induced(self, sigma, shape):
         """Agent 1's MDP where agent 2 plays `sigma` (5, n, S)."""
@@ -503,7 +509,8 @@ class _Systems:
     A move couples a cell with its neighbours only, so each system is banded with bandwidth b, the number of columns.
     Chained one after the other they are one band matrix, which LAPACK factors at a cost linear in its size; no entry
     crosses from one chain to the next. Some BLAS kernels round differently at the ends of a matrix, so an identity stands at
-    both: a chain is rounded alike wherever it stands. Band storage holds row i, column j of the matrix at [2 b + i - j, j].
+    both: a chain is rounded alike wherever it stands (with at most 64 columns; beyond, LAPACK works in blocks).
+    Band storage holds row i, column j of the matrix at [2 b + i - j, j].
     """
 
     def __init__(self, n_chains, gamma, next_state, n_columns):

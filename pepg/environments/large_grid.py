@@ -48,14 +48,15 @@ class Walks:
         return self._settled(self._chain(action).T, seed, seed, np.sum)
 
     def _settled(self, chain, source, total, norm):
-        """Steps until they are shorter than rounding, or no longer become shorter; in `norm` the matrix is a contraction."""
-        shape, source, total, before = source.shape, source.ravel(), total.ravel(), np.inf
-        while True:
+        """Steps until each follower's are shorter than rounding, or no longer become shorter; in `norm` the matrix is a contraction."""
+        shape, source, total = source.shape, source.ravel(), total.ravel()
+        before, done = np.inf, np.zeros(shape[0], dtype=bool)
+        while not done.all():
             total, last = self._steps_of(chain, source, total)
             change = norm(np.abs(total - last).reshape(shape), axis=1)
-            if (change <= ROUNDING * norm(np.abs(total).reshape(shape), axis=1)).all() or (change >= before).all():
-                return total.reshape(shape)
+            done |= (change <= ROUNDING * norm(np.abs(total).reshape(shape), axis=1)) | (change >= before)
             before = change
+        return total.reshape(shape)
 
     def _steps_of(self, chain, source, total):
         for _ in range(self._steps):
@@ -89,6 +90,24 @@ def _side_by_side(followers, n_states):
     return np.array_split(followers, -(-len(followers) // max(1, AT_ONCE // n_states)))
 
 
+def where_moves_lead(cells, to):
+    """The entries of `cells` (k, S) at the cells `to` (A, S) that each move enters: (A, k, S)."""
+    return np.array([cells.take(place, axis=1) for place in to])
+
+
+def look_ahead(entry, policy, value, to, gamma, cost):
+    """What entering a cell is worth to followers of these values (k, S), who are paid `entry` (A, k, S): (A, k, S); :func:`action_values`."""
+    worth = where_moves_lead(value, to)
+    worth *= gamma
+    worth += entry
+    return worth, action_values(worth, policy, cost)
+
+
+def action_values(worth, policy, cost):
+    """What agent 2's actions are worth, (A + 1, k, S): to force a move, at a cost, or none, where `policy` (A, k or 1, S) moves."""
+    return np.concatenate([worth - cost, (policy * worth).sum(axis=0)[None]])
+
+
 def answer(policy, next_state, alive, grids, gamma, cost):
     """The optimal answers to `policy` (S, A) of followers who are paid `grids` (K, S) for entering cells.
 
@@ -100,28 +119,16 @@ def answer(policy, next_state, alive, grids, gamma, cost):
     action = np.empty((n_followers, n_states), dtype=np.int8)
     entered, total = np.empty((n_moves, n_followers, n_states)), np.zeros((n_moves + 1, n_states))
     for some in _side_by_side(np.arange(n_followers), n_states):
-        action[some], entered[:, some], choices = _best(walks, policy, next_state, alive, grids[some], gamma, cost)
-        total += choices.sum(axis=1)
+        action[some], entered[:, some], action_value = _best(walks, policy, next_state, alive, grids[some], gamma, cost)
+        total += action_value.sum(axis=1)
     return action, entered, Adjoint(walks, action), total / n_followers
 
 
 def _best(walks, policy, next_state, alive, grids, gamma, cost):
     """The best actions (k, S) of some followers, what entering a cell is worth (A, k, S) and the action values (A + 1, k, S)."""
     policy, to, n_moves = policy.T[:, None], next_state.T, next_state.shape[1]
-
-    def entering(cells):
-        return np.array([cells.take(place, axis=1) for place in to])
-
-    entry = entering(grids)
-
-    def choices(worth):
-        return np.concatenate([worth - cost, (policy * worth).sum(axis=0)[None]])
-
-    def look_ahead(value):
-        worth = entry + gamma * entering(value)
-        return worth, choices(worth)
-
-    at_once = choices(entry) * alive
+    entry = where_moves_lead(grids, to)
+    at_once = action_values(entry, policy, cost) * alive
 
     def walk(action):
         """The arguments of a walk: agent 2's action, none where the walk ends, and what it is paid at once."""
@@ -130,13 +137,12 @@ def _best(walks, policy, next_state, alive, grids, gamma, cost):
 
     value = np.zeros(entry.shape[1:])
     for _ in range(MAX_IMPROVEMENTS):
-        _, worths = look_ahead(value)
-        best = np.where(alive, worths.max(axis=0), 0.0)
+        _, action_value = look_ahead(entry, policy, value, to, gamma, cost)
+        best = np.where(alive, action_value.max(axis=0), 0.0)
         if (np.abs(best - value).max(axis=1) <= ROUNDING * (1.0 + np.abs(value).max(axis=1)) / (1.0 - gamma)).all():
             break
-        value = walks.few(*walk(first_best(worths, axis=0, tie=0.0)), best)
+        value = walks.few(*walk(first_best(action_value, axis=0, tie=0.0)), best)
     else:
         raise RuntimeError(f"the followers' policy iteration did not end in {MAX_IMPROVEMENTS} improvements")
-    action, reward = walk(first_best(worths, axis=0))  # the first of each tie
-    worth, worths = look_ahead(walks.sum(action, reward, value))
-    return action, worth, worths
+    action, reward = walk(first_best(action_value, axis=0))  # the first of each tie
+    return action, *look_ahead(entry, policy, walks.sum(action, reward, value), to, gamma, cost)

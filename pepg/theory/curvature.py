@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ..arguments import check_instance, check_number, check_positive
-from ..mdp import check_env, softmax
+from ..mdp import check_one_env, softmax
 from ..performative import performative_gradient
 
 
@@ -19,7 +19,7 @@ def hessian(env, policy, width=1e-5):
     Raises ValueError for a policy with an entry of 0 or a leading axis, or a `width` that is not positive.
     """
     width = check_positive("width", width)
-    policy = check_env(env).check_policy(policy)
+    policy = check_one_env(env).check_policy(policy)
     if policy.ndim != 2 or not (policy > 0.0).all():
         raise ValueError(f"policy: expected one (S, A) policy, positive everywhere, got shape {policy.shape}, smallest entry {policy.min()}")
     logits = np.log(policy)

@@ -51,7 +51,8 @@ def slopes(function: Callable[[np.ndarray], np.ndarray], logits: ArrayLike, widt
 def central_differences(env: PeMDP, logits: ArrayLike, entropy: float = 0.0, width: float = 1e-3) -> np.ndarray:
     """:func:`slopes` of the performative value, (..., S, A)."""
     logits = check_finite("logits", logits, (check_env(env).n_states, env.n_actions))
-    entropy = check_non_negative("entropy", entropy)
+    lead = check_leading("logits", logits.shape[:-2], env.lead, "the environments")
+    logits, entropy = np.broadcast_to(logits, lead + logits.shape[-2:]), check_non_negative("entropy", entropy)
     return slopes(lambda near: performative_value(env, softmax(near), entropy), logits, width)
 
 

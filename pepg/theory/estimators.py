@@ -27,7 +27,7 @@ class WithoutTransitions(PeMDP):
     def __init__(self, env: PeMDP) -> None:
         check_env(env)
         self.env, self.n_states, self.n_actions = env, env.n_states, env.n_actions
-        self.gamma, self.rho = env.gamma, env.rho
+        self.gamma, self.rho, self.lead = env.gamma, env.rho, env.lead
 
     def respond(self, policy: ArrayLike) -> MDP:
         return self.env.respond(policy)
