@@ -39,7 +39,7 @@ help:
 	@echo "make figures                 every figure and table, from every notebook that is out of date"
 	@echo "make figures PROFILE=quick   the same in a minute and a half, with fewer seeds, under build/quick/"
 	@echo "make NOTEBOOK                one notebook, with what it reads, e.g. make 11_comparison"
-	@echo "make 19_larger_worlds PROFILE=full   that notebook with its longest runs, in some ten minutes, under build/full/"
+	@echo "make 19_larger_worlds PROFILE=full   that notebook with its longest runs, in some four minutes, under build/full/"
 	@echo "make new NAME=my_experiment  a notebook of your own from the template, with FROM=lending another model than its own"
 	@echo "make check NAME=...          its environment alone, checked in seconds; make my_experiment runs the whole"
 	@echo "make forget NAME=...         take back what it has put into figures/own/"
