@@ -17,9 +17,8 @@ TAIL = 10  # retraining may cycle: what it deploys is worth the mean over its la
 
 
 def both_starts(env):
-    """The two starts, in the order of STARTS: (2, S, A), with an axis more for environments side by side."""
-    starts = np.stack([env.uniform_policy(), env.epsilon_greedy_policy(0.1)])
-    return starts.reshape(len(starts), *(1,) * len(env.lead), *starts.shape[1:])
+    """The two starts, in the order of STARTS, the same in each world: (2, 1, S, A)."""
+    return np.stack([env.uniform_policy(), env.epsilon_greedy_policy(0.1)])[:, None]
 
 
 def settled(run):
